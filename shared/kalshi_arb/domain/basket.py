@@ -1,0 +1,184 @@
+"""One opportunity being executed. The basket row is the truth; the state machine in the cloud only drives it.
+
+PROPOSED --> RESERVED --> EXECUTING --> LOCK ------> SETTLED
+    |            |          |    \\---> HELD ------> SETTLED
+    |            |          |     \\--> FLAT
+    |            |          v
+    |            |      UNWINDING ----> FLAT | HELD
+    \\----> REFUSED <-----/ (nothing was sent)
+"""
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+from kalshi_arb.domain.errors import TransitionError
+from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.money import Cash, Count
+from kalshi_arb.domain.opportunity import Certificate, Leg
+from kalshi_arb.domain.portfolio import OrderRequest
+
+
+@unique
+class BasketState(Enum):
+    """Where a basket stands."""
+
+    PROPOSED = "proposed"
+    RESERVED = "reserved"
+    EXECUTING = "executing"
+    UNWINDING = "unwinding"
+    LOCK = "lock"  # every leg complete, held to settlement
+    FLAT = "flat"  # nothing held any more
+    HELD = "held"  # something less than the whole is held, with a known worst case
+    REFUSED = "refused"  # nothing was ever sent
+    SETTLED = "settled"
+
+
+_EDGES: dict[BasketState, frozenset[BasketState]] = {
+    BasketState.PROPOSED: frozenset({BasketState.RESERVED, BasketState.REFUSED}),
+    BasketState.RESERVED: frozenset({BasketState.EXECUTING, BasketState.REFUSED}),
+    BasketState.EXECUTING: frozenset(
+        {BasketState.EXECUTING, BasketState.UNWINDING, BasketState.LOCK, BasketState.FLAT, BasketState.HELD}
+    ),
+    BasketState.UNWINDING: frozenset({BasketState.UNWINDING, BasketState.FLAT, BasketState.HELD}),
+    BasketState.LOCK: frozenset({BasketState.SETTLED}),
+    BasketState.HELD: frozenset({BasketState.SETTLED}),
+    BasketState.FLAT: frozenset(),
+    BasketState.REFUSED: frozenset(),
+    BasketState.SETTLED: frozenset(),
+}
+
+LIVE_STATES = frozenset({BasketState.PROPOSED, BasketState.RESERVED, BasketState.EXECUTING, BasketState.UNWINDING})
+"""States that somebody must still drive: the sweeper looks for them."""
+ENDED_STATES = frozenset(BasketState) - LIVE_STATES
+
+
+def check_move(old: BasketState, new: BasketState) -> None:
+    """:raises TransitionError: a basket may not go from ``old`` to ``new``."""
+    if new not in _EDGES[old]:
+        raise TransitionError(f"a basket cannot go from {old.value} to {new.value}")
+
+
+@unique
+class Purpose(Enum):
+    """Why an order exists."""
+
+    ENTER = "enter"
+    COMPLETE = "complete"
+    UNWIND = "unwind"
+
+
+@unique
+class OrderState(Enum):
+    """Life of one order. PLANNED is written before it is sent; UNKNOWN until the exchange has been asked."""
+
+    PLANNED = "planned"
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    DONE = "done"  # final, filled in part, whole or not at all
+    REJECTED = "rejected"  # definitely refused
+    ABSENT = "absent"  # asked after the read side caught up: it never reached the exchange
+
+
+_ORDER_EDGES: dict[OrderState, frozenset[OrderState]] = {
+    OrderState.PLANNED: frozenset({OrderState.SENT}),
+    OrderState.SENT: frozenset({OrderState.UNKNOWN, OrderState.DONE, OrderState.REJECTED, OrderState.ABSENT}),
+    OrderState.UNKNOWN: frozenset({OrderState.DONE, OrderState.REJECTED, OrderState.ABSENT}),
+    OrderState.DONE: frozenset(),
+    OrderState.REJECTED: frozenset(),
+    OrderState.ABSENT: frozenset(),
+}
+
+OPEN_ORDER_STATES = frozenset({OrderState.SENT, OrderState.UNKNOWN})
+"""Orders whose outcome is not known: no new order for the basket while one is there."""
+
+
+def check_order_move(old: OrderState, new: OrderState) -> None:
+    """:raises TransitionError: an order may not go from ``old`` to ``new``."""
+    if new not in _ORDER_EDGES[old]:
+        raise TransitionError(f"an order cannot go from {old.value} to {new.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class BasketOrder:
+    """One order of a basket. ``leg`` is the position of its leg; an unwind buys the opposite outcome of its leg.
+
+    ``cost`` and ``fee`` (1e-6 dollars) are exact once ``booked``, that is, once the exchange's own fills were read;
+    until then they are the worst case (limit price, highest fee).
+    """
+
+    request: OrderRequest
+    leg: int
+    wave: int
+    purpose: Purpose
+    state: OrderState = OrderState.PLANNED
+    sent_ms: int | None = None
+    order_id: str | None = None
+    filled: Count = Count(0)
+    cost: Cash = Cash(0)
+    fee: Cash = Cash(0)
+    booked: bool = False
+    rejection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Basket:
+    """The row. ``revision`` is the optimistic lock, ``attempt`` the fence: an older attempt may write nothing.
+
+    ``waves`` lists, wave by wave, the legs that are sent together. ``expected_profit`` is the worst state at limit
+    prices and highest fees before anything was sent; ``exposure_bound`` the largest loss over every way the orders
+    can fill; ``locked_profit`` the worst state from the exchange's own fills and fees; ``settled_profit`` the cash
+    that settlement left. Times are UTC milliseconds.
+    """
+
+    basket_id: str
+    opportunity_id: str
+    group_id: str
+    event_ticker: str
+    mode: str
+    state: BasketState
+    attempt: int
+    revision: int
+    legs: tuple[Leg, ...]
+    waves: tuple[tuple[int, ...], ...]
+    orders: tuple[BasketOrder, ...]
+    certificate: Certificate
+    expected_profit: Cash
+    exposure_bound: Cash
+    locked_profit: Cash | None
+    settled_profit: Cash | None
+    reserved: Cash
+    reason: str
+    candidate_ms: int
+    created_ms: int
+    updated_ms: int
+    first_order_ms: int | None = None
+
+    def has_open_orders(self) -> bool:
+        """Whether some order's outcome is not known."""
+        return any(order.state in OPEN_ORDER_STATES for order in self.orders)
+
+    def bought(self) -> dict[tuple[str, Outcome], Count]:
+        """Contracts bought per ticker and outcome over all orders."""
+        totals: dict[tuple[str, Outcome], Count] = {}
+        for order in self.orders:
+            if order.filled:
+                key = (order.request.ticker, order.request.outcome)
+                totals[key] = Count(totals.get(key, 0) + order.filled)
+        return totals
+
+    def leg_position(self, leg: int) -> Count:
+        """Contracts of a leg still held: bought minus unwound."""
+        total = 0
+        for order in self.orders:
+            if order.leg == leg:
+                total += -order.filled if order.purpose is Purpose.UNWIND else order.filled
+        return Count(total)
+
+    def spent(self) -> Cash:
+        """Cash paid for all fills, fees included, before any pair is netted."""
+        return Cash(sum(order.cost + order.fee for order in self.orders))
+
+
+def client_order_id(basket_id: str, leg: int, number: int) -> str:
+    """The id of a leg's n-th order: the same order sent again carries the same id and the exchange refuses it."""
+    return f"{basket_id}-{leg}-{number}"

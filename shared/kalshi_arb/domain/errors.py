@@ -1,0 +1,63 @@
+"""Every error this project raises on purpose descends from one root.
+
+KalshiArbError
++-- SettingsError          the configuration cannot be used
++-- DomainError            a value or a transition the domain forbids
+|   +-- AmountError        a price, count or cash that is off its unit
+|   +-- GridError          a price off the market's tick grid
+|   +-- BookError          an order book message that cannot be true
+|   +-- ProofError         a bundle or group the verifier cannot judge
+|   +-- TransitionError    a basket or leg moved along a forbidden edge
++-- SchemaError            a message or item of an unknown kind or version
++-- StoreError             a table or queue refused
+|   +-- ConflictError      a conditional write lost against another writer
++-- ExchangeError          see kalshi_arb.kalshi.errors for the tree below it
+"""
+
+
+class KalshiArbError(Exception):
+    """Root of the tree. The message is one line that a person can act on."""
+
+
+class SettingsError(KalshiArbError):
+    """The configuration cannot be used; the message names the setting and what it must be."""
+
+
+class DomainError(KalshiArbError):
+    """A value or a change that the domain forbids."""
+
+
+class AmountError(DomainError):
+    """A price, count or cash amount is malformed or finer than its unit."""
+
+
+class GridError(DomainError):
+    """A price is off the market's tick grid, or a grid is not one."""
+
+
+class BookError(DomainError):
+    """An order book message that cannot be true, such as a level that would become negative."""
+
+
+class ProofError(DomainError):
+    """A bundle cannot be judged against the group it claims to belong to."""
+
+
+class TransitionError(DomainError):
+    """A basket or an order was asked to move along a forbidden edge."""
+
+
+class SchemaError(KalshiArbError):
+    """A message or item of an unknown kind or version, or one that does not parse."""
+
+
+class StoreError(KalshiArbError):
+    """A table, queue or other store refused or did not answer."""
+
+
+class ConflictError(StoreError):
+    """A conditional write lost: somebody else changed the item first."""
+
+
+class ExchangeError(KalshiArbError):
+    """Root of everything the exchange can do to us; see kalshi_arb.kalshi.errors."""

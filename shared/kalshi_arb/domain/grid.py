@@ -1,0 +1,108 @@
+"""Tick grids: which prices an order may carry. ``price_ranges`` of a market is the only authority."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kalshi_arb.domain.errors import GridError
+from kalshi_arb.domain.money import ONE_DOLLAR, Price, ceil_div, price_from_wire, price_to_wire
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Prices from ``start`` to ``end`` (both 1e-4 dollars, both included) in steps of ``step``."""
+
+    start: Price
+    end: Price
+    step: Price
+
+
+@dataclass(frozen=True, slots=True)
+class PriceGrid:
+    """The legal order prices of one market: contiguous ascending bands over 0 to 1 dollar, the two ends excluded.
+
+    A price on the border of two bands is legal when it is on either band's steps.
+    :raises GridError: bands that are empty, overlap, leave a gap or do not fit their step.
+    """
+
+    bands: tuple[Band, ...]
+
+    def __post_init__(self) -> None:
+        if not self.bands:
+            raise GridError("a price grid needs at least one band")
+        if self.bands[0].start != 0 or self.bands[-1].end != ONE_DOLLAR:
+            raise GridError("a price grid must run from 0 to 1 dollar")
+        for band in self.bands:
+            if band.step <= 0 or band.end <= band.start or (band.end - band.start) % band.step:
+                raise GridError(f"band {band.start}..{band.end} does not fit its step {band.step}")
+        for left, right in zip(self.bands, self.bands[1:], strict=False):
+            if left.end != right.start:
+                raise GridError(f"bands leave a gap or overlap between {left.end} and {right.start}")
+
+    def is_valid(self, price: Price) -> bool:
+        """Whether an order may carry this price. 0 and 1 dollar never are."""
+        if not 0 < price < ONE_DOLLAR:
+            return False
+        return any(band.start <= price <= band.end and (price - band.start) % band.step == 0 for band in self.bands)
+
+    def at_or_below(self, price: Price) -> Price | None:
+        """The highest legal price that is not above ``price``, or None."""
+        for band in reversed(self.bands):
+            if price < band.start:
+                continue
+            reach = min(price, band.end)
+            snapped = Price(band.start + (reach - band.start) // band.step * band.step)
+            while snapped >= ONE_DOLLAR:
+                snapped = Price(snapped - band.step)
+            if snapped >= band.start and snapped > 0:
+                return snapped
+        return None
+
+    def at_or_above(self, price: Price) -> Price | None:
+        """The lowest legal price that is not below ``price``, or None."""
+        for band in self.bands:
+            if price > band.end:
+                continue
+            reach = max(price, band.start)
+            snapped = Price(band.start + ceil_div(reach - band.start, band.step) * band.step)
+            while snapped <= 0:
+                snapped = Price(snapped + band.step)
+            if snapped <= band.end and snapped < ONE_DOLLAR:
+                return snapped
+        return None
+
+    def next_above(self, price: Price) -> Price | None:
+        """The next legal price above ``price``, or None at the top."""
+        return self.at_or_above(Price(price + 1))
+
+    def next_below(self, price: Price) -> Price | None:
+        """The next legal price below ``price``, or None at the bottom."""
+        return self.at_or_below(Price(price - 1))
+
+
+def grid_from_wire(ranges: Iterable[Mapping[str, object]]) -> PriceGrid:
+    """Build a grid from a market's ``price_ranges``: ``[{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]``.
+
+    :raises AmountError: a bound is not a price.
+    :raises GridError: a key is missing or the bands are no grid.
+    """
+    bands = []
+    for entry in ranges:
+        try:
+            bands.append(
+                Band(price_from_wire(entry["start"]), price_from_wire(entry["end"]), price_from_wire(entry["step"]))
+            )
+        except KeyError as missing:
+            raise GridError(f"price range without {missing}") from missing
+    return PriceGrid(tuple(bands))
+
+
+def grid_to_wire(grid: PriceGrid) -> list[dict[str, str]]:
+    """The inverse of :func:`grid_from_wire`."""
+    return [
+        {"start": price_to_wire(b.start), "end": price_to_wire(b.end), "step": price_to_wire(b.step)}
+        for b in grid.bands
+    ]
+
+
+CENT_GRID = PriceGrid((Band(Price(0), ONE_DOLLAR, Price(100)),))
+"""``linear_cent``: whole cents."""

@@ -1,0 +1,71 @@
+"""One market as the relations need it: what it settles on, where it trades, what it charges."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, unique
+
+from kalshi_arb.domain.fees import FeeSchedule
+from kalshi_arb.domain.grid import PriceGrid
+
+
+@unique
+class Outcome(Enum):
+    """The two contracts of a market. Selling one is buying the other: everything we send is a purchase."""
+
+    YES = "yes"
+    NO = "no"
+
+    @property
+    def other(self) -> "Outcome":
+        """The opposite outcome."""
+        return Outcome.NO if self is Outcome.YES else Outcome.YES
+
+
+@unique
+class MarketStatus(Enum):
+    """Life of a market, in order. INACTIVE is a pause; DISPUTED and AMENDED lie between determination and payment."""
+
+    INITIALIZED = "initialized"
+    INACTIVE = "inactive"
+    ACTIVE = "active"
+    CLOSED = "closed"
+    DETERMINED = "determined"
+    DISPUTED = "disputed"
+    AMENDED = "amended"
+    FINALIZED = "finalized"
+
+
+@unique
+class StrikeType(Enum):
+    """A market's ``strike_type``. Anything else, or none, is OTHER and carries no structure."""
+
+    GREATER = "greater"
+    GREATER_OR_EQUAL = "greater_or_equal"
+    LESS = "less"
+    LESS_OR_EQUAL = "less_or_equal"
+    BETWEEN = "between"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Identity, strike and trading terms of one market.
+
+    ``floor`` and ``cap`` are the strikes in the unit of the underlying; ``subject`` tells apart several subjects in
+    one event (canonical text of ``custom_strike``, empty when there is none); ``rules_fingerprint`` is the hash of
+    the rules text; ``close_ms`` is UTC milliseconds; ``shard`` is ``exchange_index``.
+    """
+
+    ticker: str
+    event_ticker: str
+    series_ticker: str
+    strike_type: StrikeType
+    floor: Decimal | None
+    cap: Decimal | None
+    subject: str
+    title: str
+    grid: PriceGrid
+    fees: FeeSchedule
+    shard: int
+    close_ms: int
+    rules_fingerprint: str

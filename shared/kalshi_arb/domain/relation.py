@@ -1,0 +1,25 @@
+"""Logical statements between markets, each with the reason it holds."""
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+
+@unique
+class RelationKind(Enum):
+    """What is claimed of the markets of a relation, in the order they are listed."""
+
+    SUBSET = "subset"  # the first implies the second
+    DISJOINT = "disjoint"  # never both
+    COMPLEMENT = "complement"  # exactly one of two
+    EXCLUSIVE = "exclusive"  # at most one
+    EXHAUSTIVE = "exhaustive"  # at least one
+    PARTITION = "partition"  # exactly one
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A statement about ``tickers`` and, in words a person can check, why it holds."""
+
+    kind: RelationKind
+    tickers: tuple[str, ...]
+    reason: str

@@ -1,0 +1,255 @@
+"""The seams to the outside: one protocol for each system that is not ours to trust."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Protocol
+
+from kalshi_arb.domain.basket import Basket, BasketState
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.market import Market, MarketStatus
+from kalshi_arb.domain.money import Cash, Count
+from kalshi_arb.domain.opportunity import Opportunity
+from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderRequest, Settlement
+from kalshi_arb.domain.state_space import Group
+
+
+@dataclass(frozen=True, slots=True)
+class EventListing:
+    """An open event with its tradable markets. ``mutually_exclusive`` means at most one, never exactly one."""
+
+    event_ticker: str
+    series_ticker: str
+    title: str
+    mutually_exclusive: bool
+    markets: tuple[tuple[Market, MarketStatus], ...]
+
+
+class MarketData(Protocol):
+    """Public reads of the exchange. All raise an ``ExchangeError`` when it cannot answer."""
+
+    def open_events(self) -> Iterable[EventListing]:
+        """Every open event with its markets."""
+        ...
+
+    def orderbooks(self, tickers: Sequence[str]) -> dict[str, BookSnapshot]:
+        """Uncached books, read now. A ticker the exchange does not know is missing from the answer."""
+        ...
+
+
+class Trading(Protocol):
+    """Authenticated calls. Writes raise ``UnknownOutcomeError`` when the order may or may not have traded."""
+
+    def place(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
+        """Send one batch, at most the tier's limit; one report per order, in order."""
+        ...
+
+    def find_orders(self, tickers: Sequence[str], since_ms: int) -> dict[str, OrderReport]:
+        """Our orders on these markets by client order id."""
+        ...
+
+    def fills(self, tickers: Sequence[str], since_ms: int) -> list[Fill]:
+        """Our fills on these markets."""
+        ...
+
+    def user_data_ms(self) -> int:
+        """How far the exchange's read side has caught up with writes (UTC milliseconds)."""
+        ...
+
+    def balance(self) -> dict[int, Cash]:
+        """Cash by shard."""
+        ...
+
+    def positions(self) -> dict[str, Count]:
+        """Signed net positions, + YES and - NO, zeros left out."""
+        ...
+
+    def settlements(self, since_ms: int) -> list[Settlement]:
+        """Payments of settled positions."""
+        ...
+
+
+class BookStore(Protocol):
+    """Coalesced copies of books, for people and for late joiners; never what an order rests on."""
+
+    def put(self, book: BookSnapshot) -> bool:
+        """Store unless a newer version is there; False when it was."""
+        ...
+
+    def get(self, tickers: Sequence[str]) -> dict[str, BookSnapshot]:
+        """The stored copies."""
+        ...
+
+
+class GroupStore(Protocol):
+    """Accepted groups. ``version`` rises with every change so that readers poll one small item."""
+
+    def replace_all(self, groups: Sequence[Group]) -> int:
+        """Make this the accepted set; returns the version, unchanged when nothing changed."""
+        ...
+
+    def version(self) -> int:
+        """The current version, 0 before the first discovery."""
+        ...
+
+    def all(self) -> list[Group]:
+        """Every accepted group."""
+        ...
+
+    def get(self, group_id: str) -> Group | None:
+        """One group, or None when it is not accepted (any more)."""
+        ...
+
+
+class OpportunityStore(Protocol):
+    """Found opportunities, kept for a limited time."""
+
+    def put(self, opportunity: Opportunity) -> bool:
+        """Store once; False when it was there."""
+        ...
+
+    def get(self, opportunity_id: str) -> Opportunity | None:
+        """One opportunity."""
+        ...
+
+    def recent(self, limit: int) -> list[Opportunity]:
+        """Newest first."""
+        ...
+
+
+class BasketStore(Protocol):
+    """Basket rows and the one-live-basket-per-group lease."""
+
+    def create(self, basket: Basket) -> bool:
+        """Store a new basket and take its group's lease in one transaction; False when either is there already."""
+        ...
+
+    def get(self, basket_id: str) -> Basket | None:
+        """The row, strongly read."""
+        ...
+
+    def save(self, basket: Basket) -> Basket:
+        """Store ``basket`` over the row with the same ``revision`` and an attempt no newer; returns it with the next
+        revision. Ending a basket releases its group's lease in the same transaction.
+
+        :raises ConflictError: another writer was first or a newer attempt has taken over.
+        """
+        ...
+
+    def in_states(self, states: Iterable[BasketState], limit: int) -> list[Basket]:
+        """Rows in these states, least recently updated first."""
+        ...
+
+    def recent(self, limit: int) -> list[Basket]:
+        """Newest first."""
+        ...
+
+
+class LedgerStore(Protocol):
+    """Append-only cash movements."""
+
+    def append(self, entries: Sequence[LedgerEntry]) -> int:
+        """Store entries that are not there yet; returns how many were new."""
+        ...
+
+    def all(self) -> list[LedgerEntry]:
+        """Every entry, by time."""
+        ...
+
+
+class ReservationStore(Protocol):
+    """Conditional holds on limits: what keeps concurrent baskets from spending the same dollar twice."""
+
+    def reserve(self, basket_id: str, amounts: Mapping[str, int], limits: Mapping[str, int]) -> str | None:
+        """Add all ``amounts`` under their keys in one transaction if none exceeds its limit.
+
+        Repeating it for the same basket changes nothing. Returns None, or the key that had no room.
+        """
+        ...
+
+    def release(self, basket_id: str, prefix: str = "") -> None:
+        """Give back what the basket reserved under keys starting with ``prefix``; repeating it changes nothing."""
+        ...
+
+    def used(self) -> dict[str, int]:
+        """Amounts by key."""
+        ...
+
+
+class StatusStore(Protocol):
+    """Health, near misses and counters of each component, and the control items that people set."""
+
+    def put(self, component: str, status: Mapping[str, object]) -> None:
+        """Replace a component's status."""
+        ...
+
+    def get(self, component: str) -> dict[str, object] | None:
+        """A component's last status."""
+        ...
+
+    def count(self, component: str, changes: Mapping[str, int]) -> None:
+        """Add to a component's counters atomically."""
+        ...
+
+    def counters(self, component: str) -> dict[str, int]:
+        """A component's counters."""
+        ...
+
+
+@unique
+class AlertKind(Enum):
+    """What a person is told about."""
+
+    OPPORTUNITY = "opportunity"
+    BASKET = "basket"
+    SETTLEMENT = "settlement"
+    ERROR = "error"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One line for a person. ``alert_id`` is derived from what it is about, so a repetition is recognised."""
+
+    alert_id: str
+    kind: AlertKind
+    mode: str
+    title: str
+    text: str
+    created_ms: int
+
+
+class Notifier(Protocol):
+    """Publishes alerts to everybody subscribed."""
+
+    def publish(self, alert: Alert) -> None:
+        """Hand over one alert."""
+        ...
+
+
+class AlertStore(Protocol):
+    """Alerts that were delivered."""
+
+    def put(self, alert: Alert) -> bool:
+        """Store once; False when it was there."""
+        ...
+
+    def recent(self, limit: int) -> list[Alert]:
+        """Newest first."""
+        ...
+
+
+class Queue(Protocol):
+    """A queue of versioned messages."""
+
+    def send(self, body: str) -> None:
+        """Send one message."""
+        ...
+
+
+class Workflow(Protocol):
+    """Starts a basket's state machine."""
+
+    def start(self, basket_id: str, attempt: int) -> bool:
+        """Start an execution named after basket and attempt; False when it exists already."""
+        ...

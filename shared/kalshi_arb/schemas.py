@@ -1,0 +1,110 @@
+"""Versioned messages and items: everything stored or sent is an envelope ``{"v": 1, "kind": "...", "body": {...}}``.
+
+The body is the domain's own data class, so a stored item means exactly what the code means. A reader refuses an
+unknown kind or version instead of guessing.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from kalshi_arb.domain.basket import Basket
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.errors import SchemaError
+from kalshi_arb.domain.opportunity import Opportunity
+from kalshi_arb.domain.portfolio import LedgerEntry
+from kalshi_arb.domain.state_space import Group
+from kalshi_arb.ports import Alert
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the feed's screen lets through: a group's books at one complete exchange millisecond.
+
+    ``edge`` is the screen's estimate in 1e-10 dollars per contract set, before rounding. Times are UTC milliseconds:
+    ``received_ms`` when the frame that changed the group arrived, ``sent_ms`` when this message was sent.
+    """
+
+    group_id: str
+    fingerprint: str
+    books: tuple[BookSnapshot, ...]
+    edge: int
+    received_ms: int
+    sent_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """A market or event lifecycle message of the stream, passed on to discovery."""
+
+    ticker: str
+    event_type: str
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str
+    version: int
+    body: type
+
+
+_KINDS = {
+    kind.body: kind
+    for kind in (
+        _Kind("candidate", 1, Candidate),
+        _Kind("lifecycle", 1, Lifecycle),
+        _Kind("book", 1, BookSnapshot),
+        _Kind("group", 1, Group),
+        _Kind("opportunity", 1, Opportunity),
+        _Kind("basket", 1, Basket),
+        _Kind("ledger_entry", 1, LedgerEntry),
+        _Kind("alert", 1, Alert),
+    )
+}
+
+
+class _Envelope(msgspec.Struct):
+    v: int
+    kind: str
+    body: msgspec.Raw
+
+
+_encoder = msgspec.json.Encoder()
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_body_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def version_of(body: type) -> int:
+    """The current version number of a message or item type."""
+    return _KINDS[body].version
+
+
+def encode(value: object) -> str:
+    """Write a message or item as its JSON envelope."""
+    kind = _KINDS[type(value)]
+    return _encoder.encode({"v": kind.version, "kind": kind.name, "body": value}).decode()
+
+
+def decode(text: str | bytes, body: type[T]) -> T:
+    """Read an envelope that must hold a ``body``.
+
+    :raises SchemaError: not JSON, another kind, another version, or a body that does not fit.
+    """
+    kind = _KINDS[body]
+    try:
+        envelope = _envelope_decoder.decode(text)
+        if envelope.kind != kind.name or envelope.v != kind.version:
+            raise SchemaError(f"expected {kind.name} v{kind.version}, got {envelope.kind} v{envelope.v}")
+        decoder = _body_decoders.get(body)
+        if decoder is None:
+            decoder = _body_decoders[body] = msgspec.json.Decoder(body)
+        result: T = decoder.decode(envelope.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"cannot read a {kind.name}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise SchemaError(f"a {kind.name} that contradicts itself: {error}") from error
+    return result

@@ -1,0 +1,109 @@
+"""Typed settings, read once from an environment that the caller hands over. Nothing here reads it at import."""
+
+from collections.abc import Mapping
+from enum import Enum, unique
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from kalshi_arb.domain.errors import SettingsError
+from kalshi_arb.domain.fees import Precision
+
+PREFIX = "KALSHI_ARB_"
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Url = Annotated[str, StringConstraints(pattern=r"^(https?|wss?)://[^\s]+$")]
+
+
+@unique
+class Mode(Enum):
+    """One word everywhere. Only LIVE moves real money."""
+
+    SIMULATED = "simulated"  # embedded exchange
+    DEMO = "demo"  # Kalshi's demo exchange
+    PAPER = "paper"  # real books, our own conservative fills
+    LIVE = "live"
+
+
+@unique
+class AccountType(Enum):
+    """How the account's balance is rounded (reference section 5.2)."""
+
+    DIRECT = "direct"
+    CENT = "cent"
+
+    @property
+    def precision(self) -> Precision:
+        """The balance grid."""
+        return Precision.DIRECT if self is AccountType.DIRECT else Precision.CENT
+
+
+class Settings(BaseModel):
+    """Everything a process may need; each environment variable is the field's name in capitals after ``KALSHI_ARB_``.
+
+    Resource names are optional because no process needs them all: a component that needs one asks :meth:`need`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode
+    account: AccountType = AccountType.DIRECT
+    rest_url: Url
+    ws_url: Url | None = None
+
+    books_table: Name | None = None
+    groups_table: Name | None = None
+    opportunities_table: Name | None = None
+    baskets_table: Name | None = None
+    ledger_table: Name | None = None
+    reservations_table: Name | None = None
+    status_table: Name | None = None
+    alerts_table: Name | None = None
+    candidates_queue_url: Name | None = None
+    lifecycle_queue_url: Name | None = None
+    basket_machine_arn: Name | None = None
+    alerts_topic_arn: Name | None = None
+    key_secret: Name | None = None
+    api_token_secret: Name | None = None
+    webhook_secret: Name | None = None
+    limits_parameter: Name | None = None
+    health_file: Name | None = None
+
+    smallest_fill: int = Field(default=100, ge=1, description="declared smallest fill, 1e-2 contracts")
+    book_depth: int = Field(default=20, ge=1, le=100, description="levels a side in candidates and snapshots")
+    max_book_age_ms: int = Field(default=5_000, ge=1, description="older books prove nothing")
+    snapshot_interval_ms: int = Field(default=2_000, ge=50, description="least time between two copies of one book")
+    log_level: Annotated[str, StringConstraints(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    def need(self, field: str) -> str:
+        """A resource name that must be set here. :raises SettingsError: it is not."""
+        value = getattr(self, field)
+        if value is None:
+            raise SettingsError(f"{PREFIX}{field.upper()} is not set, and this component needs it")
+        return str(value)
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Build settings from environment variables.
+
+    :raises SettingsError: a variable is missing, unknown or malformed; the message names each.
+    """
+    known = {PREFIX + field.upper(): field for field in Settings.model_fields}
+    values: dict[str, str] = {}
+    unknown = []
+    for name, value in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name in known:
+            values[known[name]] = value
+        else:
+            unknown.append(name)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(sorted(unknown))}")
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
+        )
+        raise SettingsError(f"settings cannot be used: {problems}") from error
