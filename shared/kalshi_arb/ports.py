@@ -12,6 +12,7 @@ from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderRequest, Settlement
 from kalshi_arb.domain.state_space import Group
+from kalshi_arb.metrics_names import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,10 @@ class AlertStore(Protocol):
         """Store once; False when it was there."""
         ...
 
+    def forget(self, alert_id: str) -> None:
+        """Remove an alert that could not be delivered, so that its repetition is not taken for a duplicate."""
+        ...
+
     def recent(self, limit: int) -> list[Alert]:
         """Newest first."""
         ...
@@ -252,4 +257,20 @@ class Workflow(Protocol):
 
     def start(self, basket_id: str, attempt: int) -> bool:
         """Start an execution named after basket and attempt; False when it exists already."""
+        ...
+
+
+class Metrics(Protocol):
+    """Numbers for dashboards and alarms. Cheap to add to; nothing leaves before ``flush``."""
+
+    def count(self, metric: Metric, change: int = 1) -> None:
+        """Add to a sum that is published at the next flush."""
+        ...
+
+    def observe(self, metric: Metric, value: int) -> None:
+        """Note one value of a gauge or a duration."""
+        ...
+
+    def flush(self) -> None:
+        """Publish what was noted since the last flush; nothing when nothing was."""
         ...

@@ -11,7 +11,7 @@ import msgspec
 
 from kalshi_arb.domain.basket import Basket
 from kalshi_arb.domain.book import BookSnapshot
-from kalshi_arb.domain.errors import SchemaError
+from kalshi_arb.domain.errors import DomainError, SchemaError
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.portfolio import LedgerEntry
 from kalshi_arb.domain.state_space import Group
@@ -105,6 +105,6 @@ def decode(text: str | bytes, body: type[T]) -> T:
         result: T = decoder.decode(envelope.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SchemaError(f"cannot read a {kind.name}: {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, DomainError) as error:
         raise SchemaError(f"a {kind.name} that contradicts itself: {error}") from error
     return result

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from enum import Enum, unique
 
 from kalshi_arb.domain.errors import TransitionError
+from kalshi_arb.domain.fees import FeeSchedule
+from kalshi_arb.domain.grid import PriceGrid
 from kalshi_arb.domain.market import Outcome
-from kalshi_arb.domain.money import Cash, Count
+from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Certificate, Leg
 from kalshi_arb.domain.portfolio import OrderRequest
 
@@ -76,11 +78,11 @@ class OrderState(Enum):
     UNKNOWN = "unknown"
     DONE = "done"  # final, filled in part, whole or not at all
     REJECTED = "rejected"  # definitely refused
-    ABSENT = "absent"  # asked after the read side caught up: it never reached the exchange
+    ABSENT = "absent"  # it never reached the exchange: withdrawn, provably not sent, or not there once reads caught up
 
 
 _ORDER_EDGES: dict[OrderState, frozenset[OrderState]] = {
-    OrderState.PLANNED: frozenset({OrderState.SENT}),
+    OrderState.PLANNED: frozenset({OrderState.SENT, OrderState.ABSENT}),
     OrderState.SENT: frozenset({OrderState.UNKNOWN, OrderState.DONE, OrderState.REJECTED, OrderState.ABSENT}),
     OrderState.UNKNOWN: frozenset({OrderState.DONE, OrderState.REJECTED, OrderState.ABSENT}),
     OrderState.DONE: frozenset(),
@@ -103,7 +105,8 @@ class BasketOrder:
     """One order of a basket. ``leg`` is the position of its leg; an unwind buys the opposite outcome of its leg.
 
     ``cost`` and ``fee`` (1e-6 dollars) are exact once ``booked``, that is, once the exchange's own fills were read;
-    until then they are the worst case (limit price, highest fee).
+    until then they are the worst case (limit price, highest fee). ``planned_ms`` is when it was decided: a plan that is
+    not sent soon after is withdrawn. ``rejection`` says why an order was refused or did not reach the exchange.
     """
 
     request: OrderRequest
@@ -118,6 +121,16 @@ class BasketOrder:
     fee: Cash = Cash(0)
     booked: bool = False
     rejection: str | None = None
+    planned_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LegTerms:
+    """What trading a leg's market costs and needs, as it was when the basket was accepted."""
+
+    grid: PriceGrid
+    fees: FeeSchedule
+    shard: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +140,12 @@ class Basket:
     ``waves`` lists, wave by wave, the legs that are sent together. ``expected_profit`` is the worst state at limit
     prices and highest fees before anything was sent; ``exposure_bound`` the largest loss over every way the orders
     can fill; ``locked_profit`` the worst state from the exchange's own fills and fees; ``settled_profit`` the cash
-    that settlement left. Times are UTC milliseconds.
+    that settlement left (for a flat basket, the cash that trading left). Times are UTC milliseconds.
+
+    From RESERVED on, the row carries all that its execution needs, so that nothing that changes elsewhere can strand
+    it: ``terms`` per leg, and in ``payouts`` for every distinct way the group can settle the payout of one contract
+    of each leg (1e-4 dollars). ``ending`` is an end that is decided but not yet carried out: whoever finds it only
+    finishes it.
     """
 
     basket_id: str
@@ -152,6 +170,21 @@ class Basket:
     created_ms: int
     updated_ms: int
     first_order_ms: int | None = None
+    terms: tuple[LegTerms, ...] = ()
+    payouts: tuple[tuple[Price, ...], ...] = ()
+    ending: BasketState | None = None
+
+    def planned_orders(self) -> tuple[BasketOrder, ...]:
+        """Orders that are decided but not sent."""
+        return tuple(order for order in self.orders if order.state is OrderState.PLANNED)
+
+    def next_wave(self) -> int:
+        """The first wave number that no order carries."""
+        return max((order.wave for order in self.orders), default=-1) + 1
+
+    def next_number(self, leg: int) -> int:
+        """The number of the leg's next order, for :func:`client_order_id`."""
+        return sum(order.leg == leg for order in self.orders)
 
     def has_open_orders(self) -> bool:
         """Whether some order's outcome is not known."""

@@ -7,6 +7,8 @@ KalshiArbError
 |   +-- GridError          a price off the market's tick grid
 |   +-- BookError          an order book message that cannot be true
 |   +-- ProofError         a bundle or group the verifier cannot judge
+|   |   +-- UnfitBookError     a book it rests on is missing, too old or crossed
+|   |   +-- DepthError         the books do not hold the bundle up to its limits
 |   +-- TransitionError    a basket or leg moved along a forbidden edge
 +-- SchemaError            a message or item of an unknown kind or version
 +-- StoreError             a table or queue refused
@@ -41,6 +43,14 @@ class BookError(DomainError):
 
 class ProofError(DomainError):
     """A bundle cannot be judged against the group it claims to belong to."""
+
+
+class UnfitBookError(ProofError):
+    """A book that a bundle rests on is missing, too old or crossed."""
+
+
+class DepthError(ProofError):
+    """The books do not offer a leg's whole count at its limit or better."""
 
 
 class TransitionError(DomainError):

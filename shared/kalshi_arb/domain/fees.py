@@ -152,17 +152,23 @@ def order_fee_bound(
     ``smallest_fill`` (declared, and recorded in the certificate). Every fill can round its trade fee up by less than
     1e-6 dollars. What stays in the accumulator is below one ``precision`` as long as each fill can give back what an
     earlier one left: its trade fee reaches one precision, or its revenue is on the balance grid and so its fee is a
-    multiple of the precision. A level where neither holds may keep a rounding for every fill.
+    multiple of the precision. A level where neither holds may keep a rounding for every fill. When every revenue is on
+    the balance grid, so is the order's fee. Without a model fee nothing is rounded but the revenue.
     """
-    model, fills, kept = 0, 0, 0
+    model, rounded, kept, on_grid = 0, 0, 0, True
     for price, count in levels:
-        model += model_fee(schedule, price, count)
+        level_model = model_fee(schedule, price, count)
         # A level splits into at most this many fills; a level below the smallest fill is one.
         level_fills = max(1, count // smallest_fill)
-        fills += level_fills
-        gives_back = trade_fee(schedule, price, min(count, smallest_fill)) >= precision
-        if not gives_back and price % precision:
-            kept += level_fills * precision
-    if fills == 0:
-        return Cash(0)
-    return Cash(ceil_div(model, _MODEL_PER_CASH) + fills + precision + kept)
+        if level_model:
+            model += level_model
+            rounded += level_fills
+        if price % precision:
+            on_grid = False
+            if trade_fee(schedule, price, min(count, smallest_fill)) < precision:
+                kept += level_fills * precision
+    # The sum of the fills' trade fees: of n numbers rounded up, n - 1 can each gain almost 1e-6 dollars on their sum.
+    charged = ceil_div(model, _MODEL_PER_CASH) + max(0, rounded - 1)
+    if on_grid:
+        return Cash(ceil_div(charged, precision) * precision)
+    return Cash(charged + precision - 1 + kept)

@@ -41,7 +41,8 @@ class Certificate:
     """What the verifier computed, enough to compute it again. Amounts in 1e-6 dollars.
 
     ``worst_profit`` is the profit in ``worst_state`` when every leg fills at the book's levels, ``floor_profit`` when
-    every contract costs its limit; both after the highest fee that fills of at least ``smallest_fill`` can cause.
+    every contract costs its limit; both after ``fee_bound``, the highest fee that fills of at least ``smallest_fill``
+    can cause. ``outlay`` is the most cash the bundle can take: every contract at its limit, plus ``fee_bound``.
     ``breaking_state`` names the possible state in which a conditional bundle does not gain.
     """
 

@@ -130,7 +130,7 @@ def held(entries: Iterable[LedgerEntry]) -> dict[str, tuple[Count, Count]]:
 
 def cash_change(entries: Iterable[LedgerEntry]) -> Cash:
     """What all entries together changed the balance by: purchases, fees, settlements, and a dollar for each pair of
-    YES and NO of one market, which the exchange nets and frees unconditionally (reference section 6)."""
+    YES and NO of one market, which the exchange nets and frees unconditionally."""
     rows = list(entries)
     seen: set[str] = set()
     for entry in rows:

@@ -1,0 +1,49 @@
+# Everything a person needs. Each target makes what it needs, says what it does, and is quick the second time.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test check lint types tests lock clean
+
+help:  ## what can be done here
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+env:
+	@$(PYTHON) infra/env/bootstrap.py .venv
+
+run: env  ## the whole system on this machine: embedded exchange, embedded AWS, no account, no key (ARGS="--help")
+	@exec $(BIN)/kalshi-arb run $(ARGS)
+
+test:  ## environment, lint, types, all tests with coverage
+	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam
+	@$(MAKE) --no-print-directory check
+	@echo "tests ..."
+	@$(BIN)/coverage erase
+	@$(BIN)/pytest --cov --cov-report=term:skip-covered --quiet $(ARGS)
+	@for room in domain detection execution risk; do \
+	  $(BIN)/coverage report --include="shared/kalshi_arb/$$room/*" --format=total | \
+	    awk -v room=$$room '{ print "branch coverage of " room ": " $$1 " %"; exit ($$1 < 90) }' || exit 1; done
+
+check: env lint types  ## lint and types only
+
+lint:
+	@echo "lint ..."
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "formatting differs: run $(BIN)/ruff format ."; exit 1; }
+
+types:
+	@echo "types ..."
+	@$(BIN)/mypy
+
+lock:  ## resolve the requirements again (needs uv) into hashed files that name no package index
+	@for name in infra/env/requirements infra/env/sam; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --no-annotate $$name.in -o $$name.txt; done
+	@for name in shared/requirements feed_container/requirements; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --no-annotate -c infra/env/requirements.txt $$name.in -o $$name.txt; done
+
+clean:  ## remove everything that was made here, the local run's state included
+	@rm -rf .venv .venv-sam .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage infra/env/.lock
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The feed: keeps the books of accepted groups, screens every change, and hands candidates on. It proves nothing."""

@@ -1,0 +1,265 @@
+"""The feed without sockets, tasks or threads: frames and groups in, candidates, copies of books and messages out.
+
+A group is judged when the exchange millisecond that changed it is complete, because books lock or cross for moments
+inside one millisecond. Complete means that a later ``ts_ms`` was seen, or that the caller's short timer ran out.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from feed.config import FeedConfig
+from feed.gate import Gate, Verdict
+from kalshi_arb.detection.screen import Screen
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.state_space import Group
+from kalshi_arb.kalshi.frames import decode_frame
+from kalshi_arb.kalshi.stream import BookStream, exchange_ms_of
+from kalshi_arb.kalshi.stream_events import (
+    BookChanged,
+    BookReplaced,
+    BooksStale,
+    CommandFailed,
+    Event,
+    FrameRejected,
+    GapDetected,
+    LifecycleSeen,
+    ReconnectNeeded,
+    SubscriptionLost,
+)
+from kalshi_arb.schemas import Candidate, Lifecycle
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a frame arrived: our UTC milliseconds for records, monotonic nanoseconds for measuring."""
+
+    utc_ms: int
+    monotonic_ns: int
+
+
+class Outlet(Protocol):
+    """Where results go. None of these may wait."""
+
+    def candidate(self, candidate: Candidate, received: Moment) -> None:
+        """Hand over a candidate; ``sent_ms`` is set when it is sent."""
+        ...
+
+    def book(self, book: BookSnapshot) -> bool:
+        """Hand over a copy of a book; False when there is no room now."""
+        ...
+
+    def lifecycle(self, message: Lifecycle) -> None:
+        """Hand over a lifecycle message."""
+        ...
+
+
+class FeedCore:
+    """Books, screen and gate of one feed process."""
+
+    def __init__(self, *, stream: BookStream, outlet: Outlet, config: FeedConfig) -> None:
+        self.stream = stream
+        self.screen = Screen(())
+        self.drops: Counter[str] = Counter()
+        self.candidates = 0
+        self.groups = 0
+        self.connected = False
+        self.reconnect_reason: str | None = None
+        self.worst_lag_ms: int | None = None
+        self._outlet = outlet
+        self._config = config
+        self._gate = Gate(config.cooldown_ms)
+        self._dirty: dict[str, Moment] = {}
+        self._waiting: dict[str, Moment] = {}
+        self._exchange_ms = 0
+        self._changed: set[str] = set()
+        self._copied_ms: dict[str, int] = {}
+        self._watched: frozenset[str] = frozenset()
+
+    # Connection
+
+    def open(self, now_ms: int) -> None:
+        """A connection was opened."""
+        self.connected = True
+        self.reconnect_reason = None
+        self._exchange_ms = 0
+        self.stream.connected(now_ms)
+
+    def close(self, now: Moment) -> None:
+        """The connection is gone."""
+        self.connected = False
+        self._take_all(self.stream.disconnected(), now)
+        self._dirty.clear()
+        self._waiting.clear()
+
+    def frame(self, data: bytes | str, received: Moment) -> None:
+        """Take in one frame; judges what an earlier exchange millisecond changed before the frame is applied."""
+        frame = decode_frame(data)
+        exchange_ms = exchange_ms_of(frame)
+        if exchange_ms > self._exchange_ms:
+            if self._dirty:
+                self.judge(received.utc_ms)
+            self._exchange_ms = exchange_ms
+            lag_ms = received.utc_ms - exchange_ms
+            if self.worst_lag_ms is None or lag_ms > self.worst_lag_ms:
+                self.worst_lag_ms = lag_ms
+        self._take_all(self.stream.apply(frame, received.utc_ms), received)
+
+    def tick(self, now: Moment) -> None:
+        """Let the stream ask again for what did not come."""
+        self._take_all(self.stream.tick(now.utc_ms), now)
+
+    # Groups
+
+    def install(self, screen: Screen, groups: Sequence[Group], now: Moment) -> None:
+        """Replace the accepted groups; books that are kept already are screened at once."""
+        self.screen = screen
+        self.groups = len(groups)
+        tickers = dict.fromkeys(market.ticker for group in groups for market in group.markets)
+        self.stream.want(tickers, now.utc_ms)
+        ids = {group.group_id for group in groups}
+        self._gate.keep(ids)
+        self._changed.intersection_update(tickers)
+        self._copied_ms = {ticker: ms for ticker, ms in self._copied_ms.items() if ticker in tickers}
+        self._waiting = {group_id: at for group_id, at in self._waiting.items() if group_id in ids}
+        self._dirty.clear()
+        for ticker in tickers:
+            book = self.stream.book(ticker)
+            if book is not None:
+                screen.update(book)
+                self._mark(ticker, now)
+
+    def watch(self, group_ids: Collection[str]) -> None:
+        """Groups whose books are copied as often as near ones, since a person or a basket watches them."""
+        self._watched = frozenset(group_ids)
+
+    # Judging
+
+    @property
+    def has_dirty(self) -> bool:
+        """Whether some group waits for its exchange millisecond to be complete."""
+        return bool(self._dirty)
+
+    def judge(self, now_ms: int) -> None:
+        """Judge every group that changed: its exchange millisecond is complete."""
+        dirty, self._dirty = self._dirty, {}
+        for group_id, received in dirty.items():
+            self._waiting.pop(group_id, None)
+            edge = self.screen.edge(group_id)
+            if edge is not None and edge > 0:
+                self._offer(group_id, edge, received, now_ms)
+
+    def judge_waiting(self, now: Moment) -> None:
+        """Judge again what its cooldown held back: a candidate that still stands must not be lost to it. The cooldown
+        is on purpose, so it does not count as latency."""
+        due = [group_id for group_id in self._waiting if self._gate.due_ms(group_id) <= now.utc_ms]
+        for group_id in due:
+            received = self._waiting.pop(group_id)
+            # A change that is under way is judged when its millisecond is complete.
+            if group_id not in self._dirty:
+                edge = self.screen.edge(group_id)
+                if edge is not None and edge > 0:
+                    self._offer(group_id, edge, Moment(received.utc_ms, now.monotonic_ns), now.utc_ms)
+
+    def _offer(self, group_id: str, edge: int, received: Moment, now_ms: int) -> None:
+        group = self.screen.group(group_id)
+        if group is None:
+            return
+        books = []
+        for market in group.markets:
+            book = self.stream.freeze(market.ticker, self._config.depth)
+            if book is None:
+                self.drops["stale_book"] += 1
+                return
+            books.append(book)
+        verdict = self._gate.decide(group_id, edge, tuple(book.version for book in books), now_ms)
+        if verdict is Verdict.SEND:
+            self.candidates += 1
+            candidate = Candidate(group_id, group.fingerprint, tuple(books), edge, received.utc_ms, 0)
+            self._outlet.candidate(candidate, received)
+        elif verdict is Verdict.TOO_SOON:
+            self.drops["cooldown"] += 1
+            self._waiting[group_id] = received
+        else:
+            self.drops["same_books"] += 1
+
+    # Copies of books
+
+    def copy_books(self, now_ms: int) -> None:
+        """Hand over the books that changed and whose interval is over: short for near and watched groups."""
+        for ticker in list(self._changed):
+            interval = self._config.snapshot_interval_ms if self._is_close(ticker) else self._config.sweep_interval_ms
+            last = self._copied_ms.get(ticker)
+            if last is not None and now_ms - last < interval:
+                continue
+            book = self.stream.freeze(ticker, self._config.depth)
+            if book is None:
+                continue
+            if not self._outlet.book(book):
+                return
+            self._changed.discard(ticker)
+            self._copied_ms[ticker] = now_ms
+
+    def _is_close(self, ticker: str) -> bool:
+        for group_id in self.screen.groups_of(ticker):
+            if group_id in self._watched:
+                return True
+            edge = self.screen.edge(group_id)
+            if edge is not None and edge > self._config.near_edge:
+                return True
+        return False
+
+    # Events
+
+    def _take_all(self, events: Sequence[Event], now: Moment) -> None:
+        for event in events:
+            if type(event) is BookChanged:
+                self._changed.add(event.ticker)
+                if event.best_changed:
+                    self._screen(event.ticker, now)
+            else:
+                self._take_rare(event, now)
+
+    def _take_rare(self, event: Event, now: Moment) -> None:
+        match event:
+            case BookReplaced(ticker=ticker):
+                self._changed.add(ticker)
+                self._screen(ticker, now)
+            case BooksStale(tickers=tickers, reason=reason):
+                logger.warning("%d books stale: %s", len(tickers), reason)
+                for ticker in tickers:
+                    self.screen.forget(ticker)
+            case LifecycleSeen(ticker=ticker, event_type=event_type):
+                self._outlet.lifecycle(Lifecycle(ticker, event_type, now.utc_ms))
+            case GapDetected(sid=sid, expected=expected, received=received):
+                logger.warning("gap in subscription %d: expected %d, got %d", sid, expected, received)
+            case FrameRejected(reason=reason):
+                self.drops["malformed_frame"] += 1
+                logger.warning("frame rejected: %s", reason)
+            case CommandFailed(code=code, message=message, tickers=tickers, final=final):
+                if final:
+                    self.drops["market_refused"] += len(tickers)
+                logger.warning("command for %d markets failed with %d: %s", len(tickers), code, message)
+            case SubscriptionLost(channel=channel, code=code, message=message):
+                logger.warning("subscription to %s lost with %d: %s", channel, code, message)
+            case ReconnectNeeded(reason=reason):
+                self.reconnect_reason = reason
+
+    def _screen(self, ticker: str, now: Moment) -> None:
+        book = self.stream.book(ticker)
+        if book is not None:
+            self.screen.update(book)
+            self._mark(ticker, now)
+
+    def _mark(self, ticker: str, now: Moment) -> None:
+        for group_id in self.screen.groups_of(ticker):
+            self._dirty.setdefault(group_id, now)
+
+    def all_drops(self) -> Mapping[str, int]:
+        """What was dropped by reason, groups of no known structure included."""
+        unjudged = len(self.screen.unjudged)
+        return {**self.drops, **({"group_not_judged": unjudged} if unjudged else {})}

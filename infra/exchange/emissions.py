@@ -1,0 +1,94 @@
+"""What happened, as data: the core appends these and the server turns them into messages."""
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+from infra.exchange.account import FillView, OrderView
+from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.money import Count, Price
+
+
+@unique
+class LifecycleKind(Enum):
+    """Lifecycle messages of a market. Opening and closing at their times are silent and have none."""
+
+    CREATED = "created"
+    DETERMINED = "determined"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, slots=True)
+class BookChanged:
+    """A level of one side changed by ``change`` contracts; ``price`` is that side's own outcome's price.
+
+    ``account_id`` and ``client_order_id`` are set only when placing or cancelling a user's order caused it.
+    """
+
+    ticker: str
+    outcome: Outcome
+    price: Price
+    change: int
+    ms: int
+    account_id: str | None = None
+    client_order_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BookCleared:
+    """The market closed: the stream shows it as a snapshot with both sides absent."""
+
+    ticker: str
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """A public trade. ``yes_price`` is what a YES cost; ``taker`` the outcome the incoming order bought."""
+
+    trade_id: str
+    ticker: str
+    yes_price: Price
+    count: Count
+    taker: Outcome
+    maker_order_id: str
+    taker_account_id: str
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """One account's side of a trade; ``post_position`` is the signed position after it."""
+
+    account_id: str
+    client_order_id: str
+    fill: FillView
+    post_position: Count
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChanged:
+    """A user's order was placed, traded or cancelled. ``reason`` is the exchange's word, "" for a placement."""
+
+    account_id: str
+    order: OrderView
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarketLifecycle:
+    """A lifecycle message of a market."""
+
+    ticker: str
+    kind: LifecycleKind
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventListed:
+    """A new event; its markets' ``created`` messages follow."""
+
+    event_ticker: str
+    ms: int
+
+
+Emission = BookChanged | BookCleared | Traded | Filled | OrderChanged | MarketLifecycle | EventListed

@@ -1,0 +1,93 @@
+"""Records that are written once and read by time: opportunities, ledger entries, delivered alerts."""
+
+from collections.abc import Sequence
+
+from kalshi_arb.aws.dynamo import Item, Table, envelope, n, opened, s
+from kalshi_arb.domain.opportunity import Opportunity
+from kalshi_arb.domain.portfolio import LedgerEntry
+from kalshi_arb.ports import Alert
+
+_KEEP_OPPORTUNITIES_SECONDS = 30 * 24 * 3600
+_KEEP_ALERTS_SECONDS = 90 * 24 * 3600
+
+
+class DynamoOpportunityStore:
+    """:class:`kalshi_arb.ports.OpportunityStore` on the opportunities table; items expire after 30 days."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def put(self, opportunity: Opportunity) -> bool:
+        """Store once; False when it was there."""
+        item: Item = {
+            "opportunity_id": s(opportunity.opportunity_id),
+            **envelope(opportunity),
+            "bucket": s("all"),
+            "found_ms": n(opportunity.found_ms),
+            "expires_at": n(opportunity.found_ms // 1000 + _KEEP_OPPORTUNITIES_SECONDS),
+        }
+        return self._table.put_once(item)
+
+    def get(self, opportunity_id: str) -> Opportunity | None:
+        """One opportunity."""
+        item = self._table.get(opportunity_id)
+        return None if item is None else opened(item, Opportunity)
+
+    def recent(self, limit: int) -> list[Opportunity]:
+        """Newest first."""
+        items = self._table.query("by_time", "bucket", "all", newest_first=True, limit=limit)
+        return [opened(item, Opportunity) for item in items]
+
+
+class DynamoLedgerStore:
+    """:class:`kalshi_arb.ports.LedgerStore` on the ledger table; nothing is ever changed or removed."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def append(self, entries: Sequence[LedgerEntry]) -> int:
+        """Store entries that are not there yet; returns how many were new."""
+        return sum(
+            self._table.put_once(
+                {
+                    "entry_id": s(entry.entry_id),
+                    **envelope(entry),
+                    "bucket": s("all"),
+                    "created_ms": n(entry.created_ms),
+                }
+            )
+            for entry in entries
+        )
+
+    def all(self) -> list[LedgerEntry]:
+        """Every entry, by time. A scan, because only the table itself can be read strongly and a comparison with the
+        exchange must not miss the newest entry."""
+        entries = [opened(item, LedgerEntry) for item in self._table.scan()]
+        return sorted(entries, key=lambda entry: (entry.created_ms, entry.entry_id))
+
+
+class DynamoAlertStore:
+    """:class:`kalshi_arb.ports.AlertStore` on the alerts table; items expire after 90 days."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def put(self, alert: Alert) -> bool:
+        """Store once; False when it was there."""
+        item: Item = {
+            "alert_id": s(alert.alert_id),
+            **envelope(alert),
+            "bucket": s("all"),
+            "created_ms": n(alert.created_ms),
+            "expires_at": n(alert.created_ms // 1000 + _KEEP_ALERTS_SECONDS),
+        }
+        return self._table.put_once(item)
+
+    def forget(self, alert_id: str) -> None:
+        """Remove an alert that could not be delivered, so that its repetition is not taken for a duplicate."""
+        self._table.delete(alert_id)
+
+    def recent(self, limit: int) -> list[Alert]:
+        """Newest first."""
+        items = self._table.query("by_time", "bucket", "all", newest_first=True, limit=limit)
+        return [opened(item, Alert) for item in items]

@@ -1,0 +1,413 @@
+"""Composes everything, late: nothing is read or built before a process asks for it, and then once.
+
+The functions without arguments build the use case of one function from this process's own environment. Those with
+settings build one port. Imports stand inside the functions because a function should load only what it uses: the
+exchange client and its cryptography alone take a quarter of a second.
+"""
+
+import os
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from kalshi_arb.aws.stores import Stores as Stores  # part of this module's surface
+from kalshi_arb.clock import Clock, SystemClock
+from kalshi_arb.domain.errors import SettingsError
+from kalshi_arb.domain.money import Count
+from kalshi_arb.ports import (
+    AlertStore,
+    BasketStore,
+    BookStore,
+    GroupStore,
+    LedgerStore,
+    MarketData,
+    Notifier,
+    OpportunityStore,
+    Queue,
+    ReservationStore,
+    StatusStore,
+    Trading,
+    Workflow,
+)
+from kalshi_arb.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from kalshi_arb.alerts import AlertDelivery
+    from kalshi_arb.api import Api
+    from kalshi_arb.aws.secrets import Vault
+    from kalshi_arb.detection.detect import Detector
+    from kalshi_arb.detection.scan import Scanner
+    from kalshi_arb.execution.assess import Assessor
+    from kalshi_arb.execution.settle import Settler
+    from kalshi_arb.execution.sweep import Sweeper
+    from kalshi_arb.execution.waves import WaveExecutor
+    from kalshi_arb.kalshi.rest import RestClient
+    from kalshi_arb.kalshi.signing import Credentials
+    from kalshi_arb.observability import Observability
+    from kalshi_arb.relations.discover import Discovery
+    from kalshi_arb.risk.check import RiskCheck
+    from kalshi_arb.risk.limits import Limits
+
+_lock = threading.Lock()
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings. :raises SettingsError: they cannot be used; the message names each."""
+    return read_settings(os.environ)
+
+
+@cache
+def clock() -> Clock:
+    """The machine's clock."""
+    return SystemClock()
+
+
+@cache
+def _session() -> Any:
+    from kalshi_arb.aws.clients import new_session
+
+    # Lambda sets both, Fargate only the first, and boto3 reads only the second.
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise SettingsError("AWS_REGION is not set")
+    return new_session(region)
+
+
+@cache
+def _client(service: str) -> Any:
+    from kalshi_arb.aws.clients import new_client
+
+    return new_client(_session(), service)
+
+
+def aws_client(service: str) -> Any:
+    """The process's one client of an AWS service. Building clients is not safe in several threads, using them is.
+
+    :raises SettingsError: the region is not set.
+    """
+    with _lock:
+        return _client(service)
+
+
+@cache
+def stores(settings: Settings) -> Stores:
+    """The stores of the stack that the settings name."""
+    return Stores(settings, aws_client)
+
+
+def status_store(settings: Settings) -> StatusStore:
+    """The status table."""
+    return stores(settings).status
+
+
+def group_store(settings: Settings) -> GroupStore:
+    """The groups table."""
+    return stores(settings).groups
+
+
+def book_store(settings: Settings) -> BookStore:
+    """The books table."""
+    return stores(settings).books
+
+
+def opportunity_store(settings: Settings) -> OpportunityStore:
+    """The opportunities table."""
+    return stores(settings).opportunities
+
+
+def basket_store(settings: Settings) -> BasketStore:
+    """The baskets table."""
+    return stores(settings).baskets
+
+
+def ledger_store(settings: Settings) -> LedgerStore:
+    """The ledger table."""
+    return stores(settings).ledger
+
+
+def reservation_store(settings: Settings) -> ReservationStore:
+    """The reservations table."""
+    return stores(settings).reservations
+
+
+def alert_store(settings: Settings) -> AlertStore:
+    """The alerts table."""
+    return stores(settings).alerts
+
+
+def candidates_queue(settings: Settings) -> Queue:
+    """The queue from the feed to detection."""
+    return stores(settings).candidates
+
+
+def lifecycle_queue(settings: Settings) -> Queue:
+    """The queue from the feed to discovery."""
+    return stores(settings).lifecycle
+
+
+def workflow(settings: Settings) -> Workflow:
+    """The state machine of baskets."""
+    return stores(settings).workflow
+
+
+def notifier(settings: Settings) -> Notifier:
+    """The alerts topic."""
+    return stores(settings).notifier
+
+
+@cache
+def _vault() -> "Vault":
+    from kalshi_arb.aws.secrets import Vault
+
+    return Vault(secrets=lambda: aws_client("secretsmanager"), parameters=lambda: aws_client("ssm"), clock=clock())
+
+
+def credentials(settings: Settings) -> "Credentials":
+    """The exchange's API key. :raises SettingsError: the secret is malformed. :raises StoreError: it is unreachable."""
+    from kalshi_arb.kalshi.signing import credentials_from_secret
+
+    return credentials_from_secret(_vault().secret(settings.need("key_secret")))
+
+
+@cache
+def _public_exchange(settings: Settings) -> "RestClient":
+    from kalshi_arb.kalshi.rest import RestClient
+
+    return RestClient(base_url=settings.rest_url, credentials=None, clock=clock())
+
+
+@cache
+def _own_exchange(settings: Settings) -> "RestClient":
+    from kalshi_arb.kalshi.rest import RestClient
+
+    return RestClient(base_url=settings.rest_url, credentials=credentials(settings), clock=clock())
+
+
+@cache
+def market_data(settings: Settings) -> MarketData:
+    """Public reads of the exchange; needs no key."""
+    from kalshi_arb.kalshi.rest import KalshiMarketData
+
+    return KalshiMarketData(_public_exchange(settings), clock())
+
+
+@cache
+def trading(settings: Settings) -> Trading:
+    """Our own orders, fills and cash. :raises SettingsError: the key cannot be used."""
+    from kalshi_arb.kalshi.rest import KalshiTrading
+
+    return KalshiTrading(_own_exchange(settings))
+
+
+@cache
+def observability(service: str) -> "Observability":
+    """Logger and metrics of a service: a function's name, or ``feed``."""
+    from kalshi_arb.observability import observe
+
+    own = settings()
+    return observe(service, own.mode.value, own.log_level)
+
+
+def api_token() -> dict[str, object]:
+    """The secret that holds the API's token."""
+    return _vault().secret(settings().need("api_token_secret"))
+
+
+def _metered_status(service: str) -> StatusStore:
+    from kalshi_arb.metering import MeteredStatusStore
+
+    return MeteredStatusStore(status_store(settings()), observability(service).metrics)
+
+
+def _metered_baskets(service: str) -> BasketStore:
+    from kalshi_arb.metering import MeteredBasketStore
+
+    return MeteredBasketStore(basket_store(settings()), observability(service).metrics)
+
+
+@cache
+def discovery() -> "Discovery":
+    """The use case of the discovery function."""
+    from kalshi_arb.relations.discover import Discovery
+
+    own = settings()
+    return Discovery(
+        market_data=market_data(own), groups=group_store(own), status=_metered_status("discovery"), clock=clock()
+    )
+
+
+@cache
+def detector() -> "Detector":
+    """The use case of the detection function."""
+    from kalshi_arb.detection.detect import Detector
+
+    own = settings()
+    return Detector(
+        groups=group_store(own),
+        opportunities=opportunity_store(own),
+        baskets=_metered_baskets("detection"),
+        workflow=workflow(own),
+        status=_metered_status("detection"),
+        notifier=notifier(own),
+        clock=clock(),
+        mode=own.mode.value,
+        precision=own.account.precision,
+        smallest_fill=Count(own.smallest_fill),
+        max_book_age_ms=own.max_book_age_ms,
+    )
+
+
+@cache
+def scanner() -> "Scanner":
+    """The on-demand scan."""
+    from kalshi_arb.detection.scan import Scanner
+
+    own = settings()
+    return Scanner(
+        market_data=market_data(own),
+        groups=group_store(own),
+        clock=clock(),
+        precision=own.account.precision,
+        smallest_fill=Count(own.smallest_fill),
+    )
+
+
+def limits(settings: Settings) -> "Limits":
+    """The operator's limits, at most a minute old.
+
+    :raises SettingsError: they are malformed.
+    :raises StoreError: they cannot be read.
+    """
+    from kalshi_arb.risk.limits import parse_limits
+
+    return parse_limits(_vault().parameter(settings.need("limits_parameter")))
+
+
+@cache
+def risk_check() -> "RiskCheck":
+    """The use case of the risk_check function."""
+    from kalshi_arb.risk.check import RiskCheck
+
+    own = settings()
+    return RiskCheck(
+        baskets=_metered_baskets("risk_check"),
+        groups=group_store(own),
+        market_data=market_data(own),
+        trading=trading(own),
+        reservations=reservation_store(own),
+        status=_metered_status("risk_check"),
+        notifier=notifier(own),
+        clock=clock(),
+        mode=own.mode.value,
+        precision=own.account.precision,
+        smallest_fill=Count(own.smallest_fill),
+        limits=lambda: limits(own),
+    )
+
+
+@cache
+def wave_executor() -> "WaveExecutor":
+    """The use case of the execute_wave function."""
+    from kalshi_arb.execution.waves import WaveExecutor
+
+    own = settings()
+    return WaveExecutor(
+        baskets=_metered_baskets("execute_wave"),
+        trading=trading(own),
+        status=_metered_status("execute_wave"),
+        clock=clock(),
+    )
+
+
+@cache
+def assessor() -> "Assessor":
+    """The use case of the assess function."""
+    from kalshi_arb.execution.assess import Assessor
+
+    own = settings()
+    return Assessor(
+        baskets=_metered_baskets("assess"),
+        ledger=ledger_store(own),
+        trading=trading(own),
+        market_data=market_data(own),
+        reservations=reservation_store(own),
+        status=_metered_status("assess"),
+        notifier=notifier(own),
+        clock=clock(),
+    )
+
+
+@cache
+def settler() -> "Settler":
+    """The use case of the settlement function."""
+    from kalshi_arb.execution.settle import Settler
+
+    own = settings()
+    return Settler(
+        baskets=_metered_baskets("settlement"),
+        ledger=ledger_store(own),
+        trading=trading(own),
+        reservations=reservation_store(own),
+        status=_metered_status("settlement"),
+        notifier=notifier(own),
+        clock=clock(),
+        mode=own.mode.value,
+    )
+
+
+@cache
+def sweeper() -> "Sweeper":
+    """The use case of the sweeper function."""
+    from kalshi_arb.execution.sweep import Sweeper
+
+    own = settings()
+    return Sweeper(
+        baskets=_metered_baskets("sweeper"),
+        workflow=workflow(own),
+        reservations=reservation_store(own),
+        status=_metered_status("sweeper"),
+        notifier=notifier(own),
+        clock=clock(),
+    )
+
+
+def alert_delivery() -> "AlertDelivery":
+    """The use case of the alerts function. Built for each call: a changed webhook secret counts within a minute."""
+    from kalshi_arb.alerts import AlertDelivery, HttpWebhook, webhook_url
+
+    own = settings()
+    logger = observability("alerts").logger
+    url = webhook_url(_vault().secret(own.need("webhook_secret")))
+    return AlertDelivery(
+        store=alert_store(own),
+        webhook=None if url is None else HttpWebhook(url),
+        write_line=lambda alert, line: logger.info(line, extra={"alert_id": alert.alert_id, "kind": alert.kind.value}),
+        clock=clock(),
+        mode=own.mode.value,
+    )
+
+
+@cache
+def api() -> "Api":
+    """The use cases of the API function."""
+    from kalshi_arb.api import Api
+
+    own = settings()
+    return Api(
+        status=status_store(own),
+        opportunities=opportunity_store(own),
+        baskets=basket_store(own),
+        groups=group_store(own),
+        alerts=alert_store(own),
+        scanner=scanner,
+        clock=clock(),
+        mode=own.mode.value,
+    )
+
+
+def reset() -> None:
+    """Forget everything built so far: for tests, which change the environment between cases."""
+    for built in list(globals().values()):
+        if hasattr(built, "cache_clear"):
+            built.cache_clear()

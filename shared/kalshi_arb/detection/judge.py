@@ -1,0 +1,134 @@
+"""One judgement of one group on one set of books: propose, verify, and say in words what came of it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+from kalshi_arb.detection.effective import ONE
+from kalshi_arb.detection.propose import best_edge, propose
+from kalshi_arb.detection.screen import EDGE_DECIMALS, Miss
+from kalshi_arb.detection.verify import verify
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.errors import ProofError, UnfitBookError
+from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.money import CASH_PER_DOLLAR, Count, dollars, print_decimal
+from kalshi_arb.domain.opportunity import Certificate, Grade, Leg, Opportunity
+from kalshi_arb.domain.state_space import Group
+
+_EDGE_PER_CASH = ONE // CASH_PER_DOLLAR
+
+
+@unique
+class Verdict(StrEnum):
+    """What came of a judgement; every word but PROVED is also the reason of a drop."""
+
+    PROVED = "proved"
+    CONDITIONAL = "conditional"
+    NO_BUNDLE = "no_bundle"  # no edge even with linear fees
+    FEE_ROUNDING = "fee_rounding"  # an edge, eaten by limits and rounded fees
+    UNFIT_BOOKS = "unfit_books"
+    NOT_PROVED = "not_proved"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """``certificate`` is there when the verifier could judge; ``edge`` (1e-10 dollars, None when it cannot be told) is
+    how near a bundle is that was not found, or how much one lacks that was refused; ``text`` says it in words."""
+
+    verdict: Verdict
+    legs: tuple[Leg, ...]
+    certificate: Certificate | None
+    edge: int | None
+    text: str
+
+
+def judge(
+    group: Group,
+    books: Mapping[str, BookSnapshot],
+    *,
+    precision: Precision,
+    smallest_fill: Count,
+    now_ms: int,
+    max_age_ms: int,
+) -> Judgement:
+    """Search a group's books for its best bundle and have it verified. Parameters as in ``verify``."""
+    try:
+        legs = propose(group, books, precision=precision, smallest_fill=smallest_fill)
+        if not legs:
+            edge = best_edge(group, books)
+            text = "a side is missing" if edge is None else f"{_edge_text(edge)} a set after fees"
+            return Judgement(Verdict.NO_BUNDLE, (), None, edge, text)
+        certificate = verify(
+            group,
+            legs,
+            books,
+            precision=precision,
+            smallest_fill=smallest_fill,
+            now_ms=now_ms,
+            max_age_ms=max_age_ms,
+        )
+    except UnfitBookError as error:
+        return Judgement(Verdict.UNFIT_BOOKS, (), None, None, str(error))
+    except ProofError as error:
+        return Judgement(Verdict.NOT_PROVED, (), None, None, str(error))
+    verdict, text = _graded(certificate)
+    edge = None if verdict is Verdict.PROVED else min(0, certificate.floor_profit * _EDGE_PER_CASH)
+    return Judgement(verdict, legs, certificate, edge, text)
+
+
+def _graded(certificate: Certificate) -> tuple[Verdict, str]:
+    if certificate.grade is Grade.PROVED:
+        return Verdict.PROVED, f"gains at least {dollars(certificate.floor_profit)} in every settlement"
+    if certificate.grade is Grade.CONDITIONAL:
+        return Verdict.CONDITIONAL, f"gains, unless the value is {certificate.breaking_state}"
+    return (
+        Verdict.FEE_ROUNDING,
+        f"an edge before rounding, {dollars(certificate.floor_profit)} with every contract at its limit and rounded "
+        f"fees, when the value is {certificate.worst_state}",
+    )
+
+
+def miss(group: Group, judgement: Judgement) -> Miss | None:
+    """The near miss that a judgement is, None when it was proved or cannot be measured."""
+    if judgement.edge is None or judgement.verdict is Verdict.PROVED:
+        return None
+    return Miss(group.group_id, group.event_ticker, min(0, judgement.edge), judgement.text)
+
+
+def opportunity_id(group: Group, books: Iterable[BookSnapshot], legs: Iterable[Leg]) -> str:
+    """The same find on the same books has the same id, whoever finds it and however often."""
+    parts = [
+        group.group_id,
+        group.fingerprint,
+        sorted([book.ticker, *book.version] for book in books),
+        sorted([leg.ticker, leg.outcome.value, leg.count, leg.limit] for leg in legs),
+    ]
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
+
+
+def opportunity(
+    group: Group,
+    books: Mapping[str, BookSnapshot],
+    judgement: Judgement,
+    certificate: Certificate,
+    *,
+    found_ms: int,
+    candidate_ms: int,
+) -> Opportunity:
+    """The opportunity that a judgement found. Times are UTC milliseconds."""
+    tickers = sorted({leg.ticker for leg in judgement.legs})
+    return Opportunity(
+        opportunity_id=opportunity_id(group, (books[ticker] for ticker in tickers), judgement.legs),
+        group_id=group.group_id,
+        event_ticker=group.event_ticker,
+        legs=judgement.legs,
+        certificate=certificate,
+        found_ms=found_ms,
+        candidate_ms=candidate_ms,
+    )
+
+
+def _edge_text(edge: int) -> str:
+    return f"{print_decimal(edge, EDGE_DECIMALS)} dollars"

@@ -1,0 +1,123 @@
+"""What functions are called with: events are hostile until they were parsed here."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from kalshi_arb.domain.errors import SchemaError, SettingsError
+
+T = TypeVar("T")
+
+BasketId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+Attempt = Annotated[int, msgspec.Meta(ge=1)]
+Wave = Annotated[int, msgspec.Meta(ge=0)]
+EventTicker = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9][A-Z0-9._-]{0,127}\Z")]
+
+_SHORTEST_TOKEN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BasketTask:
+    """A step of the state machine on one attempt at one basket."""
+
+    basket_id: BasketId
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class WaveTask:
+    """The step that sends one wave."""
+
+    basket_id: BasketId
+    attempt: Attempt
+    wave: Wave
+
+
+class ScanOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to scan: one event, or everything."""
+
+    event_ticker: EventTicker | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTask:
+    """A direct call that asks for a scan."""
+
+    scan: ScanOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """The part of an SNS record that we read."""
+
+    Message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationRecord:
+    """One record of an SNS event."""
+
+    Sns: Notification
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationEvent:
+    """An SNS event."""
+
+    Records: tuple[NotificationRecord, ...]
+
+
+def parse(event: object, shape: type[T]) -> T:
+    """Read an event as one of the shapes above; fields that the shape does not name are ignored.
+
+    :raises SchemaError: it is something else.
+    """
+    try:
+        return msgspec.convert(event, shape)
+    except msgspec.ValidationError as error:
+        raise SchemaError(f"not a {shape.__name__}: {error}") from error
+
+
+def is_queue_event(event: object) -> bool:
+    """Whether the event comes from SQS."""
+    if not isinstance(event, dict):
+        return False
+    records = event.get("Records")
+    return isinstance(records, list) and any(
+        isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records
+    )
+
+
+def bearer_token(event: object) -> str | None:
+    """The token of an ``Authorization: Bearer`` header in a request of payload format 2.0, or None.
+
+    API Gateway writes header names in lower case; other senders need not.
+    """
+    headers = event.get("headers") if isinstance(event, dict) else None
+    if not isinstance(headers, dict):
+        return None
+    for name, value in headers.items():
+        if isinstance(name, str) and name.lower() == "authorization" and isinstance(value, str):
+            scheme, _, token = value.partition(" ")
+            return token.strip() if scheme.lower() == "bearer" else None
+    return None
+
+
+def is_authorized(token: str | None, secret: Mapping[str, object]) -> bool:
+    """Whether a request's token is the one in the secret, ``{"token": "..."}``; the time it takes tells nothing.
+
+    :raises SettingsError: the secret holds no token, or one that could be guessed.
+    """
+    expected = secret.get("token")
+    if not isinstance(expected, str) or len(expected) < _SHORTEST_TOKEN:
+        raise SettingsError(
+            f'the API token secret must be {{"token": "..."}} with at least {_SHORTEST_TOKEN} characters'
+        )
+    if token is None:
+        return False
+    given, wanted = (hashlib.sha256(text.encode(errors="replace")).digest() for text in (token, expected))
+    return hmac.compare_digest(given, wanted)

@@ -1,0 +1,167 @@
+"""What to do next with a basket whose orders are all accounted for. Sans-I/O: a row and books in, a decision out.
+
+The basket goes on while every wave fills whole. Otherwise the best worst-state cash decides between completing what is
+missing (once per leg, at the first limit), unwinding what is in excess, and holding. Every step that is taken keeps
+the loss inside the exposure bound however it fills, so the bound holds for the whole basket by induction.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, OrderState, Purpose
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.errors import TransitionError
+from kalshi_arb.domain.portfolio import TimeInForce
+from kalshi_arb.execution.plan import BATCH_ORDERS, WITHDRAWN, entry_orders, planned_order
+from kalshi_arb.execution.policy import ExecutionPolicy
+from kalshi_arb.execution.reconcile import is_unbooked
+from kalshi_arb.execution.unwind import Step, WayOut, completion, hold, unwinds
+
+BUYING = frozenset({Purpose.ENTER, Purpose.COMPLETE})
+"""Orders that a stop forbids. An unwind always may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Plan these orders as the basket's next wave, in this state."""
+
+    orders: tuple[BasketOrder, ...]
+    state: BasketState
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again after some seconds."""
+
+    seconds: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The basket is over: LOCK, FLAT or HELD."""
+
+    state: BasketState
+    reason: str
+
+
+Decision = Send | Wait | End
+
+
+def is_complete(basket: Basket) -> bool:
+    """Whether every leg is held at its planned count."""
+    return all(basket.leg_position(index) == leg.count for index, leg in enumerate(basket.legs))
+
+
+def decide_without_books(basket: Basket, *, stopped: bool, now_ms: int) -> Decision | None:
+    """The decisions that need no look at the market; None when one is needed.
+
+    :raises TransitionError: some order is still planned, open or not booked.
+    """
+    _check_settled_orders(basket)
+    if is_complete(basket):
+        return End(BasketState.LOCK, "every leg complete")
+    if not any(basket.leg_position(leg) for leg in range(len(basket.legs))):
+        return End(BasketState.FLAT, _what_failed(basket))
+    if stopped or basket.state is not BasketState.EXECUTING:
+        return None
+    untouched = [leg for leg in range(len(basket.legs)) if _is_untouched(basket, leg)]
+    entered_whole = all(
+        basket.leg_position(leg) == basket.legs[leg].count for leg in range(len(basket.legs)) if leg not in untouched
+    )
+    if not entered_whole:
+        return None
+    wave = next((wave for wave in basket.waves if all(leg in untouched for leg in wave)), None)
+    # Legs of a wave that was split by a withdrawal are completions, and those look at the books first.
+    return None if wave is None else Send(entry_orders(basket, wave, now_ms), BasketState.EXECUTING)
+
+
+def decide(
+    basket: Basket, books: Mapping[str, BookSnapshot], *, stopped: bool, now_ms: int, policy: ExecutionPolicy
+) -> Decision:
+    """The best of completing, unwinding and holding by worst-state cash; ties go to the one that trades less.
+
+    :param books: the exchange's books as just read; a market without one offers nothing
+    :param now_ms: UTC milliseconds
+    :raises TransitionError: some order is still planned, open or not booked.
+    """
+    early = decide_without_books(basket, stopped=stopped, now_ms=now_ms)
+    if early is not None:
+        return early
+    resting = hold(basket)
+    if basket.next_wave() >= policy.most_waves:
+        return End(BasketState.HELD, f"{basket.next_wave()} waves did not bring it to an end")
+    ways: list[WayOut] = [resting]
+    if basket.state is BasketState.EXECUTING and not stopped:
+        way = completion(basket, books, _buyable(basket))
+        if way is not None:
+            ways.append(way)
+    if _unwind_rounds(basket) < policy.unwind_rounds:
+        ways += unwinds(basket, books)
+    best = max(ways, key=lambda way: (way.worst, -len(way.unwinds) - len(way.completions)))
+    if best.completions:
+        return Send(_orders(basket, best.completions, now_ms), BasketState.EXECUTING)
+    if best.unwinds:
+        return Send(_orders(basket, best.unwinds, now_ms), BasketState.UNWINDING)
+    if resting.worst < 0 and now_ms - _last_sent(basket.orders) < policy.patience_ms:
+        return Wait(1, "no book offers a way to a smaller loss yet")
+    return End(BasketState.HELD, _what_failed(basket))
+
+
+def _check_settled_orders(basket: Basket) -> None:
+    for order in basket.orders:
+        if order.state in (OrderState.PLANNED, OrderState.SENT, OrderState.UNKNOWN) or is_unbooked(order):
+            raise TransitionError(f"order {order.request.client_order_id} is not accounted for yet")
+
+
+def _is_untouched(basket: Basket, leg: int) -> bool:
+    """Whether no order of this leg was ever sent or dropped: it simply has not been its turn."""
+    return not any(order.leg == leg for order in basket.orders)
+
+
+def _buyable(basket: Basket) -> frozenset[int]:
+    """Legs that may still be bought: each has one completion, and one that was withdrawn unsent does not count."""
+    used = {order.leg for order in basket.orders if order.purpose is Purpose.COMPLETE and order.rejection != WITHDRAWN}
+    return frozenset(range(len(basket.legs))) - used
+
+
+def _unwind_rounds(basket: Basket) -> int:
+    return len({order.wave for order in basket.orders if order.purpose is Purpose.UNWIND})
+
+
+def _orders(basket: Basket, steps: Iterable[Step], now_ms: int) -> tuple[BasketOrder, ...]:
+    """One batch of orders; what does not fit into it is decided again afterwards."""
+    orders = []
+    for step in list(steps)[:BATCH_ORDERS]:
+        leg = step.purchase.leg
+        if step.purchase.opposite:
+            purpose = Purpose.UNWIND
+        else:
+            purpose = Purpose.ENTER if _is_untouched(basket, leg) else Purpose.COMPLETE
+        orders.append(
+            planned_order(
+                basket,
+                leg,
+                step.purchase.count,
+                step.purchase.limit,
+                purpose,
+                TimeInForce.IMMEDIATE_OR_CANCEL,
+                now_ms,
+            )
+        )
+    return tuple(orders)
+
+
+def _last_sent(orders: Iterable[BasketOrder]) -> int:
+    return max((order.sent_ms for order in orders if order.sent_ms is not None), default=0)
+
+
+def _what_failed(basket: Basket) -> str:
+    """In words, the first order that did not do what it was for."""
+    for order in basket.orders:
+        if order.filled < order.request.count:
+            why = order.rejection or (
+                "never reached the exchange" if order.state is OrderState.ABSENT else "book faded"
+            )
+            return f"{order.request.ticker} {order.request.outcome.value}: {why}"
+    return "unwound"

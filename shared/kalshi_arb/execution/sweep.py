@@ -1,0 +1,88 @@
+"""Finds baskets that nobody drives any more and has them driven again, by a new attempt that fences the old one."""
+
+from dataclasses import dataclass, replace
+
+from kalshi_arb.clock import Clock
+from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState
+from kalshi_arb.domain.errors import ConflictError
+from kalshi_arb.execution.ending import Ending
+from kalshi_arb.ports import Alert, AlertKind, BasketStore, Notifier, ReservationStore, StatusStore, Workflow
+
+_ROWS = 100
+_ALARMING_ATTEMPTS = frozenset({3, 10, 30, 100, 300, 1000})
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """Baskets whose execution was started again (or whose end was finished), and baskets given up unsent."""
+
+    resumed: int
+    abandoned: int
+
+
+class Sweeper:
+    """Runs on a schedule.
+
+    :param stale_ms: a live row that nobody saved for this long is taken to be abandoned; longer than any task runs
+        between two saves
+    :param expire_ms: a proposal older than this is refused, since nothing was sent for it
+    """
+
+    def __init__(
+        self,
+        *,
+        baskets: BasketStore,
+        workflow: Workflow,
+        reservations: ReservationStore,
+        status: StatusStore,
+        notifier: Notifier,
+        clock: Clock,
+        stale_ms: int = 20_000,
+        expire_ms: int = 30_000,
+    ) -> None:
+        self._baskets = baskets
+        self._workflow = workflow
+        self._notifier = notifier
+        self._clock = clock
+        self._stale_ms = stale_ms
+        self._expire_ms = expire_ms
+        self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
+
+    def run(self) -> SweepReport:
+        """One pass over the live rows, those longest untouched first."""
+        resumed = abandoned = 0
+        now = self._clock.now_ms()
+        for row in self._baskets.in_states(LIVE_STATES, _ROWS):
+            if now - row.updated_ms <= self._stale_ms:
+                continue
+            try:
+                if row.ending is not None:
+                    self._ending.carry_out(row)
+                    resumed += 1
+                elif row.state is BasketState.PROPOSED and now - row.created_ms > self._expire_ms:
+                    self._ending.refuse(row, "expired")
+                    abandoned += 1
+                else:
+                    self._resume(row)
+                    resumed += 1
+            except ConflictError:
+                # Somebody saved it meanwhile: it is driven after all.
+                continue
+        return SweepReport(resumed, abandoned)
+
+    def _resume(self, row: Basket) -> None:
+        now = self._clock.now_ms()
+        fenced = self._baskets.save(replace(row, attempt=row.attempt + 1, updated_ms=now))
+        if fenced.attempt in _ALARMING_ATTEMPTS:
+            self._notifier.publish(
+                Alert(
+                    alert_id=f"{row.basket_id}-attempt-{fenced.attempt}",
+                    kind=AlertKind.ERROR,
+                    mode=row.mode,
+                    title=f"Basket {row.basket_id} needs attempt {fenced.attempt}",
+                    text=f"It is {row.state.value} on {row.event_ticker} and its executions keep dying or cannot "
+                    "account for its orders. Look at the executions named after it.",
+                    created_ms=now,
+                )
+            )
+        self._workflow.start(fenced.basket_id, fenced.attempt)

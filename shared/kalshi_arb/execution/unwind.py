@@ -1,0 +1,196 @@
+"""Ways out of an incomplete basket, priced on current books. Pure.
+
+A basket holds some part of each leg. Bringing every leg to one common share of its planned count leaves a smaller copy
+of the proved bundle (the share nought leaves nothing). Each share that some leg already has is a way out: what a leg
+holds above it is unwound by buying the opposite outcome, what it lacks may be bought once more at its first limit.
+Ways are compared by their worst-state cash in exact integers, with the books' own prices and the highest fees.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kalshi_arb.domain.basket import Basket
+from kalshi_arb.domain.book import BookSnapshot, Level
+from kalshi_arb.domain.fees import order_fee_bound
+from kalshi_arb.domain.grid import PriceGrid
+from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.money import ONE_CONTRACT, Cash, Count, Price, complement, notional
+from kalshi_arb.execution.exposure import (
+    Purchase,
+    basket_worst_cash,
+    fee_rules,
+    holdings,
+    outcome_of,
+    worst_cash,
+    worst_of_any_fill,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A purchase as the books price it now; ``cost`` (1e-6 dollars) includes the highest fee."""
+
+    purchase: Purchase
+    cost: Cash
+
+
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """Completions to make first, unwinds to make after them, and the worst-state cash when all of them fill."""
+
+    completions: tuple[Step, ...]
+    unwinds: tuple[Step, ...]
+    worst: Cash
+
+
+Share = tuple[int, int]
+"""A share of the planned counts, as numerator and denominator."""
+
+
+def hold(basket: Basket) -> WayOut:
+    """Doing nothing."""
+    return WayOut((), (), basket_worst_cash(basket))
+
+
+def unwinds(basket: Basket, books: Mapping[str, BookSnapshot]) -> list[WayOut]:
+    """Every way that only sells: all legs down to a share, and where that risks too much, one leg at a time.
+
+    Left out is what could, if it fills in part, leave the basket worse than both its exposure bound and doing nothing.
+    """
+    ways = []
+    for targets in _targets(basket):
+        steps = _selling(basket, books, targets)
+        if not steps:
+            continue
+        if is_safe(basket, steps):
+            ways.append(_way(basket, (), steps))
+        else:
+            ways += [_way(basket, (), (step,)) for step in steps if is_safe(basket, (step,))]
+    return ways
+
+
+def completion(basket: Basket, books: Mapping[str, BookSnapshot], buyable: frozenset[int]) -> WayOut | None:
+    """Buying what is missing of the ``buyable`` legs at their first limits, as far as the books show depth for all.
+
+    What no completion can match is unwound in the same valuation, because it will be next.
+    """
+    reached = [
+        (_reach(basket, books, leg) if leg in buyable else int(basket.leg_position(leg)), int(basket.legs[leg].count))
+        for leg in range(len(basket.legs))
+    ]
+    share = reached[0]
+    for candidate in reached[1:]:
+        if candidate[0] * share[1] < share[0] * candidate[1]:
+            share = candidate
+    targets = _at_share(basket, share, up=False)
+    buys = []
+    for leg, target in enumerate(targets):
+        missing = target - basket.leg_position(leg)
+        if missing > 0:
+            step = _step(basket, books, leg, Count(missing), opposite=False)
+            if step is not None:
+                buys.append(step)
+    if not buys or not is_safe(basket, buys):
+        return None
+    return _way(basket, buys, _selling(basket, books, targets))
+
+
+def is_safe(basket: Basket, steps: Iterable[Step]) -> bool:
+    """Whether no partial fill of these steps can be worse than the exposure bound (or than doing nothing, if that is
+    worse already)."""
+    bought, opposite = holdings(basket)
+    purchases = [step.purchase for step in steps]
+    worst = worst_of_any_fill(
+        basket.payouts, basket.terms, bought, opposite, basket.spent(), purchases, fee_rules(basket)
+    )
+    return worst >= min(-basket.exposure_bound, basket_worst_cash(basket))
+
+
+def _targets(basket: Basket) -> list[tuple[int, ...]]:
+    """Positions to unwind down to, one for each distinct share that some leg has, and none."""
+    held = [int(basket.leg_position(leg)) for leg in range(len(basket.legs))]
+    shares: list[Share] = [(0, 1), *((part, int(leg.count)) for part, leg in zip(held, basket.legs, strict=True))]
+    targets = {
+        tuple(min(part, target) for part, target in zip(held, _at_share(basket, share, up=up), strict=True))
+        for share in shares
+        for up in (False, True)
+    }
+    return sorted(targets - {tuple(held)})
+
+
+def _at_share(basket: Basket, share: Share, *, up: bool) -> tuple[int, ...]:
+    """The planned counts times a share, rounded to whole contracts unless the leg trades in fractions already."""
+    result = []
+    for leg, planned in enumerate(basket.legs):
+        whole = planned.count % ONE_CONTRACT == 0 and basket.leg_position(leg) % ONE_CONTRACT == 0
+        unit = ONE_CONTRACT if whole else 1
+        numerator, denominator = planned.count * share[0], share[1] * unit
+        result.append((-(-numerator // denominator) if up else numerator // denominator) * unit)
+    return tuple(result)
+
+
+def _selling(basket: Basket, books: Mapping[str, BookSnapshot], targets: Sequence[int]) -> tuple[Step, ...]:
+    steps = []
+    for leg, target in enumerate(targets):
+        excess = basket.leg_position(leg) - target
+        if excess > 0:
+            step = _step(basket, books, leg, Count(excess), opposite=True)
+            if step is not None:
+                steps.append(step)
+    return tuple(steps)
+
+
+def _way(basket: Basket, buys: Sequence[Step], sales: Sequence[Step]) -> WayOut:
+    bought, opposite = holdings(basket)
+    spent = basket.spent()
+    for step in (*buys, *sales):
+        (opposite if step.purchase.opposite else bought)[step.purchase.leg] += step.purchase.count
+        spent = Cash(spent + step.cost)
+    return WayOut(tuple(buys), tuple(sales), worst_cash(basket.payouts, bought, opposite, spent))
+
+
+def _asks(basket: Basket, books: Mapping[str, BookSnapshot], leg: int, *, opposite: bool) -> tuple[Level, ...]:
+    planned = basket.legs[leg]
+    book = books.get(planned.ticker)
+    if book is None:
+        return ()
+    asks = book.asks(outcome_of(planned, opposite=opposite))
+    return asks if opposite else tuple(level for level in asks if level.price <= planned.limit)
+
+
+def _reach(basket: Basket, books: Mapping[str, BookSnapshot], leg: int) -> int:
+    depth = sum(level.size for level in _asks(basket, books, leg, opposite=False))
+    return min(int(basket.legs[leg].count), basket.leg_position(leg) + depth)
+
+
+def _step(basket: Basket, books: Mapping[str, BookSnapshot], leg: int, count: Count, *, opposite: bool) -> Step | None:
+    """Buy as much of ``count`` as the book offers; None when that is nothing.
+
+    A completion keeps its leg's first limit, an unwind takes the dearest level that it needs.
+    """
+    terms, rules = basket.terms[leg], fee_rules(basket)
+    taken: list[tuple[Price, Count]] = []
+    left = int(count)
+    for level in _asks(basket, books, leg, opposite=opposite):
+        if left <= 0:
+            break
+        part = min(left, int(level.size))
+        taken.append((level.price, Count(part)))
+        left -= part
+    if not taken:
+        return None
+    planned = basket.legs[leg]
+    limit = _legal_limit(terms.grid, planned.outcome.other, taken[-1][0]) if opposite else planned.limit
+    if limit is None:
+        return None
+    fee = order_fee_bound(terms.fees, taken, rules.precision, rules.smallest_fill)
+    cost = Cash(sum(notional(price, part) for price, part in taken) + fee)
+    return Step(Purchase(leg, opposite, Count(count - left), limit), cost)
+
+
+def _legal_limit(grid: PriceGrid, outcome: Outcome, price: Price) -> Price | None:
+    """The lowest legal limit that reaches ``price``. Grids are stated in YES prices."""
+    if outcome is Outcome.YES:
+        return grid.at_or_above(price)
+    wire = grid.at_or_below(complement(price))
+    return None if wire is None else complement(wire)

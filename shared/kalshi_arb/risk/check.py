@@ -1,0 +1,283 @@
+"""Prove again, check the limits, reserve, plan: the last gate before money moves.
+
+The proof rests on books read from the exchange at this moment, never on stored copies. Everything may be repeated: a
+basket that is reserved already is judged again and keeps its reservation, one that trades already is let through
+untouched, so that its execution can be resumed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+
+from kalshi_arb.clock import Clock
+from kalshi_arb.detection.verify import verify
+from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.errors import (
+    ConflictError,
+    DepthError,
+    ExchangeError,
+    KalshiArbError,
+    ProofError,
+    UnfitBookError,
+)
+from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.money import Cash, Count
+from kalshi_arb.domain.opportunity import Certificate, Grade
+from kalshi_arb.domain.state_space import Group
+from kalshi_arb.execution.control import read_control
+from kalshi_arb.execution.ending import CASH_KEY, OPEN_KEY, OUTLAY_KEY, Ending
+from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_payouts, leg_terms, split_overhead, worst_loss
+from kalshi_arb.execution.plan import entry_orders, plan_waves
+from kalshi_arb.ports import BasketStore, GroupStore, MarketData, Notifier, ReservationStore, StatusStore, Trading
+from kalshi_arb.risk.limits import Limits
+from kalshi_arb.settings import Mode
+
+MARKET_KEY = "market#"
+EVENT_KEY = "event#"
+_HOLDING_NOTHING = frozenset({BasketState.REFUSED, BasketState.FLAT, BasketState.SETTLED})
+_CONFLICT_TRIES = 4
+
+
+@unique
+class Refusal(StrEnum):
+    """Why nothing was sent. The words are also counters, and shown to people."""
+
+    STOPPED = "stopped"
+    MODE = "mode"
+    NOT_ARMED = "not_armed"
+    GROUP_GONE = "group_gone"
+    GROUP_CHANGED = "group_changed"
+    SAME_MARKET_TWICE = "same_market_twice"
+    EXCHANGE = "exchange"  # it could not be read
+    UNFIT_BOOK = "unfit_book"  # a book is missing, crossed or out of order
+    DEPTH = "depth"  # the quantity is not there any more at the limit prices
+    UNPROVABLE = "unprovable"
+    NOT_PROVED = "not_proved"
+    MIN_PROFIT = "min_profit"
+    MAX_OUTLAY_PER_BASKET = "max_outlay_per_basket"
+    MAX_LOSS_PER_BASKET = "max_loss_per_basket"
+    MAX_EXPOSURE_PER_MARKET = "max_exposure_per_market"
+    MAX_EXPOSURE_PER_EVENT = "max_exposure_per_event"
+    MAX_OPEN_OUTLAY = "max_open_outlay"
+    MAX_OPEN_BASKETS = "max_open_baskets"
+    BALANCE = "balance"
+
+
+_REASON_OF_KEY = {
+    MARKET_KEY: Refusal.MAX_EXPOSURE_PER_MARKET,
+    EVENT_KEY: Refusal.MAX_EXPOSURE_PER_EVENT,
+    CASH_KEY: Refusal.BALANCE,
+    OPEN_KEY: Refusal.MAX_OPEN_BASKETS,
+    OUTLAY_KEY: Refusal.MAX_OPEN_OUTLAY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RiskAnswer:
+    """Whether the basket may trade; ``wave`` is the wave to execute next, which may have nothing left to send."""
+
+    accepted: bool
+    reason: str
+    wave: int
+
+
+class _RefusedError(KalshiArbError):
+    def __init__(self, reason: Refusal) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class RiskCheck:
+    """First task of a basket's state machine.
+
+    :param mode: the mode of this deployment; a basket of another mode never trades here
+    :param smallest_fill: the declared smallest fill (1e-2 contracts) that fee bounds rest on
+    :param limits: reads the operator's limits; asked at every check, so that a change takes effect
+    """
+
+    def __init__(
+        self,
+        *,
+        baskets: BasketStore,
+        groups: GroupStore,
+        market_data: MarketData,
+        trading: Trading,
+        reservations: ReservationStore,
+        status: StatusStore,
+        notifier: Notifier,
+        clock: Clock,
+        mode: str,
+        precision: Precision,
+        smallest_fill: Count,
+        limits: Callable[[], Limits],
+    ) -> None:
+        self._baskets = baskets
+        self._groups = groups
+        self._market_data = market_data
+        self._trading = trading
+        self._reservations = reservations
+        self._status = status
+        self._clock = clock
+        self._mode = mode
+        self._rules = FeeRules(precision, smallest_fill)
+        self._limits = limits
+        self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
+
+    def run(self, basket_id: str, attempt: int) -> RiskAnswer:
+        """Accept or refuse a basket for this attempt.
+
+        * not there, ended, or taken over by another attempt: not accepted, nothing changes
+        * its end is decided: carried out, not accepted
+        * trading already: accepted, with a wave that holds no planned orders, so that assessment decides
+        * otherwise judged: reserved with a fresh certificate and wave 0 planned, or refused
+
+        :raises ConflictError: other writers kept being first.
+        """
+        for _ in range(_CONFLICT_TRIES - 1):
+            try:
+                return self._run(basket_id, attempt)
+            except ConflictError:
+                continue
+        return self._run(basket_id, attempt)
+
+    def _run(self, basket_id: str, attempt: int) -> RiskAnswer:
+        row = self._baskets.get(basket_id)
+        if row is None:
+            return RiskAnswer(False, "unknown_basket", 0)
+        if (row.ending or row.state) in _HOLDING_NOTHING:
+            # This check may have slept while another attempt ended the basket, and reserved after that.
+            self._reservations.release(basket_id)
+        if row.attempt != attempt:
+            return RiskAnswer(False, "superseded", 0)
+        if row.state in ENDED_STATES:
+            return RiskAnswer(False, row.state.value, 0)
+        if row.ending is not None:
+            ended = self._ending.carry_out(row)
+            return RiskAnswer(False, ended.reason, 0)
+        if row.state in (BasketState.EXECUTING, BasketState.UNWINDING):
+            return RiskAnswer(True, "resumed", row.next_wave())
+        try:
+            accepted = self._judge(row)
+        except _RefusedError as refused:
+            self._ending.refuse(row, refused.reason.value)
+            return RiskAnswer(False, refused.reason.value, 0)
+        self._baskets.save(accepted)
+        if row.state is BasketState.PROPOSED:
+            self._status.count("risk", {"accepted": 1})
+        return RiskAnswer(True, "", 0)
+
+    def _judge(self, row: Basket) -> Basket:
+        """The row as it will be reserved. :raises _RefusedError: it may not trade."""
+        self._check_permission(row)
+        group = self._group(row)
+        books, balance = self._read_exchange(row)
+        certificate = self._prove(row, group, books)
+        limits = self._limits()
+        terms = leg_terms(group, row.legs)
+        waves = plan_waves(row.legs, books)
+        outlays = [
+            Cash(highest_cost(own, leg.count, leg.limit, self._rules) + split_overhead(own, leg.limit, self._rules))
+            for own, leg in zip(terms, row.legs, strict=True)
+        ]
+        loss = worst_loss(
+            group, row.legs, waves, precision=self._rules.precision, smallest_fill=self._rules.smallest_fill
+        )
+        now = self._clock.now_ms()
+        reserved = replace(
+            row,
+            state=BasketState.RESERVED,
+            certificate=certificate,
+            expected_profit=certificate.floor_profit,
+            exposure_bound=loss,
+            reserved=Cash(sum(outlays)),
+            terms=terms,
+            payouts=leg_payouts(group, row.legs),
+            waves=waves,
+            orders=(),
+            updated_ms=now,
+        )
+        self._check_limits(reserved, limits)
+        self._reserve(reserved, outlays, limits, balance)
+        return replace(reserved, orders=entry_orders(reserved, waves[0], now))
+
+    def _check_permission(self, row: Basket) -> None:
+        control = read_control(self._status)
+        if control.stopped:
+            raise _RefusedError(Refusal.STOPPED)
+        if row.mode != self._mode:
+            raise _RefusedError(Refusal.MODE)
+        if self._mode == Mode.LIVE.value and not control.armed:
+            raise _RefusedError(Refusal.NOT_ARMED)
+
+    def _group(self, row: Basket) -> Group:
+        group = self._groups.get(row.group_id)
+        if group is None:
+            raise _RefusedError(Refusal.GROUP_GONE)
+        if group.fingerprint != row.certificate.fingerprint:
+            raise _RefusedError(Refusal.GROUP_CHANGED)
+        return group
+
+    def _read_exchange(self, row: Basket) -> tuple[dict[str, BookSnapshot], dict[int, Cash]]:
+        tickers = [leg.ticker for leg in row.legs]
+        if len(set(tickers)) != len(tickers):
+            raise _RefusedError(Refusal.SAME_MARKET_TWICE)
+        try:
+            # The books last: they are what changes fastest.
+            balance = self._trading.balance()
+            books = self._market_data.orderbooks(tickers)
+        except ExchangeError as error:
+            raise _RefusedError(Refusal.EXCHANGE) from error
+        return books, balance
+
+    def _prove(self, row: Basket, group: Group, books: Mapping[str, BookSnapshot]) -> Certificate:
+        try:
+            certificate = verify(
+                group,
+                row.legs,
+                books,
+                precision=self._rules.precision,
+                smallest_fill=self._rules.smallest_fill,
+                now_ms=self._clock.now_ms(),
+            )
+        except DepthError as error:
+            raise _RefusedError(Refusal.DEPTH) from error
+        except UnfitBookError as error:
+            raise _RefusedError(Refusal.UNFIT_BOOK) from error
+        except ProofError as error:
+            raise _RefusedError(Refusal.UNPROVABLE) from error
+        if certificate.grade is not Grade.PROVED:
+            raise _RefusedError(Refusal.NOT_PROVED)
+        return certificate
+
+    def _check_limits(self, row: Basket, limits: Limits) -> None:
+        if row.expected_profit < limits.min_profit:
+            raise _RefusedError(Refusal.MIN_PROFIT)
+        if row.reserved > limits.max_outlay_per_basket:
+            raise _RefusedError(Refusal.MAX_OUTLAY_PER_BASKET)
+        if row.exposure_bound > limits.max_loss_per_basket:
+            raise _RefusedError(Refusal.MAX_LOSS_PER_BASKET)
+
+    def _reserve(self, row: Basket, outlays: list[Cash], limits: Limits, balance: Mapping[int, Cash]) -> None:
+        """Hold what the basket can use. Cash that other live baskets have spent already is still held by them too:
+        that errs on the safe side until they end."""
+        by_shard: Counter[int] = Counter()
+        amounts: dict[str, int] = {}
+        room: dict[str, int] = {}
+        for leg, terms, outlay in zip(row.legs, row.terms, outlays, strict=True):
+            by_shard[terms.shard] += outlay
+            amounts[MARKET_KEY + leg.ticker] = outlay
+            room[MARKET_KEY + leg.ticker] = limits.max_exposure_per_market
+        amounts[EVENT_KEY + row.event_ticker] = row.reserved
+        room[EVENT_KEY + row.event_ticker] = limits.max_exposure_per_event
+        for shard, amount in by_shard.items():
+            amounts[f"{CASH_KEY}{shard}"] = amount
+            room[f"{CASH_KEY}{shard}"] = balance.get(shard, Cash(0))
+        amounts[f"{OPEN_KEY}baskets"] = 1
+        room[f"{OPEN_KEY}baskets"] = limits.max_open_baskets
+        amounts[f"{OUTLAY_KEY}all"] = row.reserved
+        room[f"{OUTLAY_KEY}all"] = limits.max_open_outlay
+        full = self._reservations.reserve(row.basket_id, amounts, room)
+        if full is not None:
+            raise _RefusedError(_REASON_OF_KEY[full.partition("#")[0] + "#"])

@@ -1,0 +1,192 @@
+"""Every function may do exactly what its code does: nothing it calls is missing from its role, nothing else is in it.
+
+The emulator of the local run does not enforce roles, so a forgotten permission would first be seen on AWS.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.checks.template import Template, as_list, referred
+from kalshi_arb import ports
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = Template.read(ROOT / "template.yaml")
+Permission = tuple[str, str]  # the template's resource (with "/index" for an index) and the action
+
+_RELEASE = {("ReservationsTable", f"dynamodb:{verb}Item") for verb in ("Get", "Put", "Update", "Delete")}
+NEEDS: dict[tuple[str, str], set[Permission]] = {
+    ("alerts", "put"): {("AlertsTable", "dynamodb:PutItem")},
+    ("alerts", "recent"): {("AlertsTable/by_time", "dynamodb:Query")},
+    ("baskets", "create"): {("BasketsTable", "dynamodb:PutItem")},
+    ("baskets", "get"): {("BasketsTable", "dynamodb:GetItem")},
+    ("baskets", "in_states"): {("BasketsTable/by_state", "dynamodb:Query")},
+    ("baskets", "recent"): {("BasketsTable/by_time", "dynamodb:Query")},
+    ("baskets", "save"): {("BasketsTable", "dynamodb:PutItem")},
+    ("groups", "all"): {("GroupsTable", "dynamodb:Scan")},
+    ("groups", "get"): {("GroupsTable", "dynamodb:GetItem")},
+    ("groups", "replace_all"): {
+        ("GroupsTable", f"dynamodb:{name}") for name in ("Scan", "GetItem", "BatchWriteItem", "UpdateItem")
+    },
+    ("ledger", "all"): {("LedgerTable", "dynamodb:Scan")},
+    ("ledger", "append"): {("LedgerTable", "dynamodb:PutItem")},
+    ("notifier", "publish"): {("AlertsTopic", "sns:Publish")},
+    ("opportunities", "put"): {("OpportunitiesTable", "dynamodb:PutItem")},
+    ("opportunities", "recent"): {("OpportunitiesTable/by_time", "dynamodb:Query")},
+    ("reservations", "release"): _RELEASE,
+    ("reservations", "reserve"): _RELEASE,
+    ("status", "count"): {("StatusTable", "dynamodb:UpdateItem")},
+    ("status", "counters"): {("StatusTable", "dynamodb:GetItem")},
+    ("status", "get"): {("StatusTable", "dynamodb:GetItem")},
+    ("status", "put"): {("StatusTable", "dynamodb:PutItem")},
+    ("store", "forget"): {("AlertsTable", "dynamodb:DeleteItem")},
+    ("store", "put"): {("AlertsTable", "dynamodb:PutItem")},
+    ("workflow", "start"): {("BasketMachine", "states:StartExecution")},
+    # Own calls to the exchange are signed; public reads are not.
+    **{
+        ("trading", name): {("KeySecret", "secretsmanager:GetSecretValue")}
+        for name in vars(ports.Trading)
+        if not name.startswith("_")
+    },
+}
+# An ended basket gives its group's lease back in the transaction that ends it; only this module ends baskets.
+ENDING = ("execution/ending.py", {("BasketsTable", "dynamodb:DeleteItem")})
+CONTROL = ("execution/control.py", {("StatusTable", "dynamodb:GetItem")})
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "Discovery": ("relations/discover.py",),
+    "Detection": ("detection/detect.py", "detection/scan.py"),
+    "RiskCheck": ("risk/check.py", "execution/ending.py"),
+    "ExecuteWave": ("execution/waves.py",),
+    "Assess": ("execution/assess.py", "execution/ending.py"),
+    "Settlement": ("execution/settle.py",),
+    "Sweeper": ("execution/sweep.py", "execution/ending.py"),
+    "Alerts": ("alerts.py",),
+    "Api": ("api.py", "detection/scan.py"),
+    "Authorizer": (),
+}
+"""Where each function's use case calls its ports."""
+BESIDES: dict[str, set[Permission]] = {
+    "Discovery": {
+        ("LifecycleQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+    },
+    "Detection": {
+        ("CandidatesQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+    },
+    "RiskCheck": {("LimitsParameter", "ssm:GetParameter")},
+    "Alerts": {("WebhookSecret", "secretsmanager:GetSecretValue"), ("AlertsDeadLetters", "sqs:SendMessage")},
+    "Authorizer": {("ApiTokenSecret", "secretsmanager:GetSecretValue")},
+}
+"""What the service does in a function's name, or what bootstrap reads for it."""
+
+FEED = ROOT / "feed_container" / "feed"
+FEED_NEEDS: dict[tuple[str, str], set[Permission]] = {
+    ("books", "put"): {("BooksTable", "dynamodb:PutItem")},
+    ("candidates", "send"): {("CandidatesQueue", "sqs:SendMessage")},
+    ("lifecycle", "send"): {("LifecycleQueue", "sqs:SendMessage")},
+    ("groups", "all"): {("GroupsTable", "dynamodb:Scan")},
+    ("groups", "version"): {("GroupsTable", "dynamodb:GetItem")},
+    ("status", "count"): {("StatusTable", "dynamodb:UpdateItem")},
+    ("status", "counters"): {("StatusTable", "dynamodb:GetItem")},
+    ("status", "put"): {("StatusTable", "dynamodb:PutItem")},
+    ("bootstrap", "credentials"): {("KeySecret", "secretsmanager:GetSecretValue")},
+}
+
+_CALL = re.compile(r"\bself\._(\w+)\.(\w+)\(")
+
+
+def needed(function: str) -> set[Permission]:
+    """What a function's code calls."""
+    found = set(BESIDES.get(function, ()))
+    for module in MODULES[function]:
+        text = (ROOT / "shared" / "kalshi_arb" / module).read_text()
+        for call in _CALL.findall(text):
+            found |= NEEDS.get(call, set())
+        if module == ENDING[0]:
+            found |= ENDING[1]
+        if "read_control(" in text:
+            found |= CONTROL[1]
+    return found
+
+
+def granted(role: str) -> Iterator[Permission]:
+    """What a role allows, its own log group left out."""
+    (properties,) = (body for name, body in TEMPLATE.of_type("AWS::IAM::Role") if name == role)
+    for policy in properties["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            for resource in as_list(statement["Resource"]):
+                for action in statement["Action"]:
+                    if not action.startswith("logs:"):
+                        yield _name(resource), action
+
+
+def _name(resource: Any) -> str:
+    found = referred(resource)
+    if found is not None:
+        return found
+    text: str = resource["Fn::Sub"]
+    if index := re.fullmatch(r"\$\{(\w+)\.Arn\}/index/(\w+)", text):
+        return f"{index[1]}/{index[2]}"
+    return str(re.findall(r"\$\{(\w+)\}", text)[-1])
+
+
+def test_every_function_is_looked_at() -> None:
+    assert {f"{name}Function" for name in MODULES} == {name for name, _ in TEMPLATE.functions()}
+
+
+def test_control_is_read_where_it_is_thought_to_be() -> None:
+    assert "status.get(" in (ROOT / "shared" / "kalshi_arb" / CONTROL[0]).read_text()
+
+
+@pytest.mark.parametrize("function", MODULES)
+def test_a_role_allows_what_the_code_does_and_no_more(function: str) -> None:
+    assert set(granted(f"{function}Role")) == needed(function)
+
+
+def feed_calls() -> set[tuple[str, str]]:
+    """Every call the feed makes on something that may be a port."""
+    texts = [path.read_text() for path in FEED.glob("*.py")]
+    return {call for text in texts for call in re.findall(r"\b_?(\w+?)\.(\w+)\(", text)}
+
+
+def test_the_feed_may_do_what_it_does_and_no_more() -> None:
+    calls = feed_calls()
+    assert set(granted("FeedTaskRole")) == {
+        need for call, needs in FEED_NEEDS.items() if call in calls for need in needs
+    }
+
+
+def test_the_feed_reaches_no_other_store() -> None:
+    composed = {name for holder, name in feed_calls() if holder == "bootstrap"}
+    assert composed == {
+        "book_store",
+        "candidates_queue",
+        "credentials",
+        "group_store",
+        "lifecycle_queue",
+        "status_store",
+    }
+
+
+def test_the_endpoint_lets_the_feed_through() -> None:
+    """The gateway endpoint's own policy must not forbid what the role allows."""
+    ((_, endpoint),) = TEMPLATE.of_type("AWS::EC2::VPCEndpoint")
+    (statement,) = endpoint["PolicyDocument"]["Statement"]
+    passed = {(referred(table), action) for table in statement["Resource"] for action in statement["Action"]}
+    assert {need for need in granted("FeedTaskRole") if need[1].startswith("dynamodb:")} <= passed
+
+
+@pytest.mark.parametrize("port", ["BasketStore", "LedgerStore", "ReservationStore", "StatusStore", "Notifier"])
+def test_every_call_to_a_port_is_weighed(port: str) -> None:
+    """A method that is new to a port is not forgotten here."""
+    name = {"Notifier": "notifier"}.get(port, port.removesuffix("Store").lower())
+    spoken = {name, f"{name}s"}
+    methods = {method for method in vars(getattr(ports, port)) if not method.startswith("_")}
+    text = "".join(
+        (ROOT / "shared" / "kalshi_arb" / module).read_text() for modules in MODULES.values() for module in modules
+    )
+    called = {(holder, method) for holder, method in _CALL.findall(text) if holder in spoken and method in methods}
+    assert called <= set(NEEDS)

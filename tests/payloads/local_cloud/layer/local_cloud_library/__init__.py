@@ -1,0 +1,6 @@
+"""What the layer carries."""
+
+
+def greeting() -> str:
+    """Proof that the layer was found."""
+    return "from the layer"

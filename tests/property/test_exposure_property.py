@@ -1,0 +1,80 @@
+"""The exposure bound against brute force: every fill vector of small orders, every state."""
+
+from itertools import product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, order_fee
+from kalshi_arb.domain.grid import CENT_GRID
+from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price
+from kalshi_arb.domain.basket import LegTerms
+from kalshi_arb.domain.opportunity import Leg
+from kalshi_arb.domain.state_space import Basis, Family, Group, State
+from kalshi_arb.execution.exposure import FeeRules, highest_cost, worst_loss
+from tests.basket_world import market
+
+schedules = st.builds(FeeSchedule, st.just(FeeType.QUADRATIC), st.sampled_from([0, 123, 5_000, 10_000, 20_000]))
+prices = st.one_of(st.integers(1, 9_999), st.integers(1, 99).map(lambda cents: cents * 100)).map(Price)
+payouts = st.one_of(st.sampled_from([0, ONE_DOLLAR]), st.integers(0, ONE_DOLLAR)).map(Price)
+
+
+@st.composite
+def bundles(draw):
+    size = draw(st.integers(1, 3))
+    states = draw(st.lists(st.tuples(*[payouts] * size), min_size=1, max_size=4))
+    markets = tuple(market(f"M-{number}") for number in range(size))
+    group = Group(
+        "g", Family.PARTITION, "EV", markets,
+        tuple(State(str(number), row, Basis.CERTAIN) for number, row in enumerate(states)), (), "print",
+    )  # fmt: skip
+    legs = tuple(
+        Leg(own.ticker, draw(st.sampled_from(Outcome)), Count(draw(st.integers(1, 9))), draw(prices)) for own in markets
+    )
+    whole = draw(st.booleans())
+    waves = ((0,), tuple(range(1, size))) if whole else (tuple(range(size)),)
+    return group, legs, waves
+
+
+@settings(max_examples=200, deadline=None)
+@given(bundle=bundles(), precision=st.sampled_from(Precision), smallest=st.integers(1, 4))
+def test_the_bound_is_the_worst_of_every_fill_vector(bundle, precision: Precision, smallest: int) -> None:
+    group, legs, waves = bundle
+    rules = FeeRules(precision, Count(smallest))
+    terms = [LegTerms(own.grid, own.fees, 0) for own in group.markets]
+    parts = [range(leg.count + 1) for leg in legs]
+    if len(waves[0]) == 1:
+        parts[0] = [legs[0].count]
+    worst = 0
+    for vector in product(*parts):
+        paid = sum(
+            highest_cost(own, Count(part), leg.limit, rules) if part else 0
+            for own, leg, part in zip(terms, legs, vector, strict=True)
+        )
+        for state in group.states:
+            back = sum(
+                part * state.payout(index, leg.outcome)
+                for index, (leg, part) in enumerate(zip(legs, vector, strict=True))
+            )
+            worst = max(worst, paid - back)
+    bound = worst_loss(group, legs, waves, precision=precision, smallest_fill=Count(smallest), orders_per_leg=1)
+    assert worst <= bound <= worst + len(legs)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    schedule=schedules,
+    limit=prices,
+    fills=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200)), min_size=1, max_size=6),
+    precision=st.sampled_from(Precision),
+    smallest=st.sampled_from([1, 37, 100]),
+)
+def test_no_sequence_of_fills_at_or_below_the_limit_costs_more(
+    schedule: FeeSchedule, limit: Price, fills: list[tuple[int, int]], precision: Precision, smallest: int
+) -> None:
+    taken = [(Price(max(1, limit - below)), Count(smallest + more)) for below, more in fills]
+    count = Count(sum(size for _, size in taken))
+    paid = sum(price * size for price, size in taken) + order_fee(schedule, taken, precision)
+    terms = LegTerms(CENT_GRID, schedule, 0)
+    assert paid <= highest_cost(terms, count, limit, FeeRules(precision, Count(smallest)))

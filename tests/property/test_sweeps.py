@@ -1,0 +1,358 @@
+"""The exact sweeps against an independent linear program over the groups' states, and the quantities that are proposed.
+
+The program knows nothing of families: it buys any amount of any level of either outcome and maximises the gain in the
+worst state (CBC). Its optimum and the sweep's integer value must be the same number.
+"""
+
+import random
+from collections.abc import Sequence
+
+import pulp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kalshi_arb.detection import exclusive, ladder
+from kalshi_arb.detection.effective import ONE, Offer, effective_cost, is_crossed, offers
+from kalshi_arb.detection.propose import best_edge, covers, propose
+from kalshi_arb.detection.verify import verify
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.errors import DepthError, ProofError
+from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, model_fee
+from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count, Price
+from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
+from kalshi_arb.domain.state_space import Basis, Group
+from tests.market_samples import NO_FEES, NOW_MS, STANDARD_FEES, book, books, group
+
+LADDERS = [("> 1", "> 2"), ("> 1", "> 2", "> 3"), ("<= 9", "< 9", "< 7", "< 5"), tuple(f">= {n}" for n in range(6))]
+PARTITIONS = [
+    ("< 93", "93 .. 94", "95 .. 96", "> 96"),
+    ("< 50", ">= 50"),
+    ("0 .. 1", "3 .. 4", "6 .. 7"),
+    ("< 0", "0 .. 1.99", "2 .. 3.99", "4 .. 5.99", ">= 6"),
+]
+VALUE_PER_DOLLAR = ONE * ONE_CONTRACT
+
+
+def random_books(seed: int, found: Group, *, whole: bool) -> dict[str, BookSnapshot]:
+    """Uncrossed books of up to three levels a side around a random price, sometimes with an empty side."""
+    rng = random.Random(seed)
+    made = []
+    # Low prices make buying all of a partition worth while, high ones selling all.
+    highest = rng.choice([94, 50, 25])
+    for ticker in found.tickers:
+        middle = rng.randint(6, highest)
+        spread = rng.randint(0, 2)
+
+        def side(top: int, most: int) -> list[tuple[float, float]]:
+            count = rng.randint(0 if rng.random() < 0.2 else 1, 3)
+            prices = rng.sample(range(max(1, top - 5), top + 1), min(count, top, 6))
+            size = (lambda: rng.randint(1, most)) if whole else (lambda: rng.randint(1, most * 100) / 100)
+            return [(price, size()) for price in prices]
+
+        made.append(book(ticker, yes=side(middle, 30), no=side(99 - middle - spread, 30)))
+    return books(*made)
+
+
+def program(found: Group, snapshots: dict[str, BookSnapshot], bases: set[Basis]) -> float:
+    """The best worst-state gain in dollars over all positions."""
+    problem = pulp.LpProblem("worst_state", pulp.LpMaximize)
+    gain = problem.add_variable("gain")
+    cost: list[pulp.LpAffineExpression] = []
+    held: dict[tuple[int, Outcome], list[pulp.LpVariable]] = {}
+    for index, market in enumerate(found.markets):
+        for outcome in Outcome:
+            for level, (price, size) in enumerate(snapshots[market.ticker].asks(outcome)):
+                amount = problem.add_variable(f"x_{index}_{outcome.value}_{level}", 0, size / ONE_CONTRACT)
+                cost.append(amount * (effective_cost(market.fees, price) / ONE))
+                held.setdefault((index, outcome), []).append(amount)
+    for state in found.states:
+        if state.basis in bases:
+            paid = [
+                amount * (state.payout(index, outcome) / ONE_DOLLAR)
+                for (index, outcome), amounts in held.items()
+                for amount in amounts
+            ]
+            problem += gain <= pulp.lpSum(paid) - pulp.lpSum(cost)
+    problem += gain
+    problem.solve(pulp.COIN_CMD(path=pulp.PULP_CBC_CMD.pulp_cbc_path, msg=False))
+    assert pulp.LpStatus[problem.status] == "Optimal"
+    return float(pulp.value(gain))
+
+
+def sides(found: Group, snapshots: dict[str, BookSnapshot], outcome: Outcome) -> list[list[Offer]]:
+    return [offers(market, snapshots, outcome) for market in found.markets]
+
+
+fees = st.sampled_from([NO_FEES, STANDARD_FEES, FeeSchedule(FeeType.QUADRATIC, 5_000)])
+seeds = st.integers(0, 10**9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(LADDERS), fees, seeds, st.booleans())
+def test_the_ladder_sweep_is_the_optimum_over_states(
+    strikes: Sequence[str], schedule: FeeSchedule, seed: int, whole: bool
+) -> None:
+    found = group(*strikes, fees=schedule)
+    snapshots = random_books(seed, found, whole=whole)
+    yes, no = sides(found, snapshots, Outcome.YES), sides(found, snapshots, Outcome.NO)
+    swept = ladder.sweep(yes, no)
+    assert swept.value / VALUE_PER_DOLLAR == pytest.approx(program(found, snapshots, set(Basis)), abs=1e-6)
+    # The pairs it is made of buy and sell exactly the same, each a YES below a NO.
+    pairs = ladder.flows(swept.yes, swept.no)
+    for place in range(len(strikes)):
+        assert sum(pair.size for pair in pairs if pair.easier == place) == swept.yes[place]
+        assert sum(pair.size for pair in pairs if pair.harder == place) == swept.no[place]
+    assert all(pair.easier < pair.harder for pair in pairs)
+    # Bought best level first, the counts earn what the sweep says.
+    spent = sum(map(cost_of, yes, swept.yes)) + sum(map(cost_of, no, swept.no))
+    assert swept.value == sum(pair.size for pair in pairs) * ONE - spent
+
+
+def cost_of(side: Sequence[Offer], count: int) -> int:
+    total = 0
+    for cost, size in side:
+        taken = min(count, size)
+        total += cost * taken
+        count -= taken
+    assert count == 0
+    return total
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(PARTITIONS), fees, seeds, st.booleans())
+def test_the_partition_sweeps_are_the_optimum_over_states(
+    strikes: Sequence[str], schedule: FeeSchedule, seed: int, whole: bool
+) -> None:
+    found = group(*strikes, fees=schedule)
+    snapshots = random_books(seed, found, whole=whole)
+    sold = exclusive.sell_all(sides(found, snapshots, Outcome.NO))
+    bought = exclusive.buy_all(sides(found, snapshots, Outcome.YES)) if covers(found) else exclusive.NOTHING
+    assert not (sold.value and bought.value)
+    certain = program(found, snapshots, {Basis.CERTAIN})
+    assert (sold.value + bought.value) / VALUE_PER_DOLLAR == pytest.approx(certain, abs=1e-6)
+    if any(state.basis is Basis.POSSIBLE for state in found.states):
+        assert sold.value / VALUE_PER_DOLLAR == pytest.approx(program(found, snapshots, set(Basis)), abs=1e-6)
+
+
+def judged(found: Group, legs: Sequence[Leg], snapshots: dict[str, BookSnapshot], fewest: Count) -> Certificate:
+    return verify(found, legs, snapshots, precision=Precision.DIRECT, smallest_fill=fewest, now_ms=NOW_MS)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(LADDERS + PARTITIONS), fees, seeds, st.booleans(), st.sampled_from([1, 100, 10**9]))
+def test_no_other_quantity_of_the_same_legs_has_a_better_floor(
+    strikes: Sequence[str], schedule: FeeSchedule, seed: int, whole: bool, fewest: int
+) -> None:
+    """Against every level end and random counts, all legs together and one leg at a time, as the verifier prices."""
+    found = group(*strikes, fees=schedule)
+    snapshots = random_books(seed, found, whole=whole)
+    legs = propose(found, snapshots, smallest_fill=Count(fewest))
+    if not legs:
+        return
+    certificate = judged(found, legs, snapshots, Count(fewest))
+    if whole:
+        assert all(leg.count % ONE_CONTRACT == 0 for leg in legs)
+    if certificate.floor_profit <= 0 or len({leg.count for leg in legs}) > 1:
+        return
+    rng = random.Random(seed)
+    step = int(ONE_CONTRACT) if whole else 1
+    depth = min(sum(level.size for level in snapshots[leg.ticker].asks(leg.outcome)) for leg in legs)
+    for _ in range(30):
+        count = rng.randint(1, depth // step) * step
+        other = []
+        for leg in legs:
+            left = count
+            for price, size in snapshots[leg.ticker].asks(leg.outcome):
+                left -= size
+                if left <= 0:
+                    other.append(Leg(leg.ticker, leg.outcome, Count(count), price))
+                    break
+        rival = judged(found, other, snapshots, Count(fewest))
+        if rival.grade is certificate.grade:
+            assert rival.floor_profit <= certificate.floor_profit
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(LADDERS + PARTITIONS), fees, seeds, st.booleans())
+def test_what_is_proposed_can_be_judged_and_never_beats_the_sweep(
+    strikes: Sequence[str], schedule: FeeSchedule, seed: int, whole: bool
+) -> None:
+    found = group(*strikes, fees=schedule)
+    snapshots = random_books(seed, found, whole=whole)
+    legs = propose(found, snapshots)
+    edge = best_edge(found, snapshots)
+    assert bool(legs) == (edge is not None and edge > 0)
+    if not legs:
+        return
+    assert [found.index(leg.ticker) for leg in legs] == sorted(found.index(leg.ticker) for leg in legs)
+    certificate = judged(found, legs, snapshots, ONE_CONTRACT)
+    bound = program(found, snapshots, {Basis.CERTAIN})
+    if certificate.grade is Grade.PROVED:
+        assert 0 < certificate.floor_profit <= certificate.worst_profit <= bound * 1e6 + 1e-3
+
+
+def ask_book(ticker: str, price: float, size: float) -> BookSnapshot:
+    """YES can be bought at ``price`` cents."""
+    return book(ticker, no=[(100 - price, size)])
+
+
+def bid_book(ticker: str, price: float, size: float) -> BookSnapshot:
+    """YES can be sold (NO be bought) at ``price`` cents."""
+    return book(ticker, yes=[(price, size)])
+
+
+def test_three_bids_of_which_no_two_suffice_earn_eight_dollars_on_a_hundred_lots() -> None:
+    found = group("< 1", "1 .. 2", "> 2", fees=NO_FEES)
+    snapshots = books(*(bid_book(ticker, 36, 100) for ticker in found.tickers))
+    assert exclusive.sell_all(sides(found, snapshots, Outcome.NO)).value == 8 * VALUE_PER_DOLLAR
+    legs = propose(found, snapshots)
+    assert legs == tuple(Leg(ticker, Outcome.NO, Count(10_000), Price(6_400)) for ticker in found.tickers)
+    certificate = judged(found, legs, snapshots, ONE_CONTRACT)
+    assert certificate.grade is Grade.PROVED
+    assert certificate.floor_profit == 8_000_000
+    for left_out in found.tickers:
+        pair = [leg for leg in legs if leg.ticker != left_out]
+        assert judged(found, pair, snapshots, ONE_CONTRACT).grade is Grade.REFUSED
+
+
+def test_a_ladder_reaches_over_an_empty_middle_strike() -> None:
+    found = group("> 1", "> 2", "> 3", fees=NO_FEES)
+    snapshots = books(ask_book("> 1", 40, 50), book("> 2"), bid_book("> 3", 45, 30))
+    legs = propose(found, snapshots)
+    assert legs == (
+        Leg("> 1", Outcome.YES, Count(3_000), Price(4_000)),
+        Leg("> 3", Outcome.NO, Count(3_000), Price(5_500)),
+    )
+    assert judged(found, legs, snapshots, ONE_CONTRACT).floor_profit == 1_500_000
+
+
+def test_shared_depth_is_not_counted_twice() -> None:
+    # Both asks want the one bid of the hardest strike: the cheaper one gets it.
+    found = group("> 1", "> 2", "> 3", fees=NO_FEES)
+    snapshots = books(ask_book("> 1", 40, 10), ask_book("> 2", 42, 10), bid_book("> 3", 50, 10))
+    assert propose(found, snapshots) == (
+        Leg("> 1", Outcome.YES, Count(1_000), Price(4_000)),
+        Leg("> 3", Outcome.NO, Count(1_000), Price(5_000)),
+    )
+
+
+def test_a_leg_that_costs_more_than_it_brings_is_left_out() -> None:
+    # At 0.01 contract each a bid of one cent earns no more than the rounding of its fee.
+    found = group("< 1", "1 .. 2", "> 2")
+    snapshots = books(bid_book("< 1", 60, 0.01), bid_book("1 .. 2", 60, 0.01), bid_book("> 2", 1, 0.01))
+    assert {leg.ticker for leg in propose(found, snapshots)} == {"< 1", "1 .. 2"}
+
+
+def test_a_leg_that_runs_out_keeps_its_own_count() -> None:
+    found = group("< 1", "1 .. 2", "> 2", fees=NO_FEES)
+    snapshots = books(bid_book("< 1", 60, 10), bid_book("1 .. 2", 60, 10), bid_book("> 2", 30, 4))
+    assert {leg.ticker: leg.count for leg in propose(found, snapshots)} == {
+        "< 1": 1_000,
+        "1 .. 2": 1_000,
+        "> 2": 400,
+    }
+
+
+def test_a_last_level_that_drags_the_limit_is_not_taken() -> None:
+    # Ten more at 41 cents would make all of the first hundred cost 41 cents at the limit.
+    found = group("> 1", "> 2", fees=NO_FEES)
+    snapshots = books(book("> 1", no=[(60, 100), (59, 10)]), bid_book("> 2", 50, 200))
+    assert propose(found, snapshots)[0] == Leg("> 1", Outcome.YES, Count(10_000), Price(4_000))
+
+
+def test_buying_a_whole_partition_is_proposed_and_stays_conditional() -> None:
+    found = group("< 93", "93 .. 94", "95 .. 96", "> 96")
+    snapshots = books(*(ask_book(ticker, 20, 10) for ticker in found.tickers))
+    legs = propose(found, snapshots)
+    assert {leg.outcome for leg in legs} == {Outcome.YES}
+    certificate = judged(found, legs, snapshots, ONE_CONTRACT)
+    assert certificate.grade is Grade.CONDITIONAL
+    assert certificate.breaking_state is not None
+    assert certificate.breaking_state.startswith("between 94 and 95 (sliver")
+
+
+def test_a_partition_with_a_true_gap_is_never_bought() -> None:
+    found = group("< 93", "93 .. 94", "97 .. 98", "> 98")
+    snapshots = books(*(ask_book(ticker, 5, 10) for ticker in found.tickers))
+    assert propose(found, snapshots) == ()
+    assert not covers(found)
+
+
+def test_shared_ends_never_give_a_wrong_proof() -> None:
+    # At 10 both brackets may pay, which costs a dollar more than any bid brought.
+    found = group("<= 0", "0 .. 10", "10 .. 20", "> 20")
+    snapshots = books(*(bid_book(ticker, 30, 10) for ticker in found.tickers))
+    legs = propose(found, snapshots)
+    certificate = judged(found, legs, snapshots, ONE_CONTRACT)
+    assert certificate.grade is Grade.CONDITIONAL
+    assert certificate.breaking_state is not None
+    assert "at 0, counted into 0 to 10" in certificate.breaking_state
+
+
+def test_crossed_and_missing_books_offer_nothing() -> None:
+    found = group("> 1", "> 2", fees=NO_FEES)
+    crossed = book("> 1", yes=[(60, 10)], no=[(60, 10)])
+    assert is_crossed(crossed)
+    assert propose(found, books(crossed, bid_book("> 2", 90, 10))) == ()
+    assert propose(found, books(bid_book("> 2", 90, 10))) == ()
+    assert best_edge(found, {}) is None
+    assert best_edge(group("< 1", ">= 1"), {}) is None
+
+
+def test_an_unpriceable_market_is_an_error_not_a_guess() -> None:
+    found = group("> 1", "> 2")
+    strange = Group(
+        found.group_id, found.family, found.event_ticker,
+        tuple(m.__class__(**{**{f: getattr(m, f) for f in m.__dataclass_fields__}, "fees": FeeSchedule(FeeType.FLAT)})
+              for m in found.markets),
+        found.states, found.relations, found.fingerprint,
+    )  # fmt: skip
+    with pytest.raises(ProofError, match="flat"):
+        propose(strange, books(ask_book("> 1", 40, 1), bid_book("> 2", 60, 1)))
+
+
+def test_a_thin_edge_is_sized_below_the_level_end() -> None:
+    # All 8.45 would pay one more rounding step than the last hundredths of a contract bring.
+    found = group("> 1", "> 2")
+    snapshots = books(ask_book("> 1", 92, 8.45), bid_book("> 2", 93, 8.45))
+    legs = propose(found, snapshots, smallest_fill=Count(10**9))
+    best = judged(found, legs, snapshots, Count(10**9)).floor_profit
+    every = [
+        judged(
+            found,
+            [Leg("> 1", Outcome.YES, Count(n), Price(9_200)), Leg("> 2", Outcome.NO, Count(n), Price(700))],
+            snapshots,
+            Count(10**9),
+        ).floor_profit
+        for n in range(1, 846)
+    ]
+    assert best == max(every) > every[-1]
+
+
+def test_deep_books_with_many_level_ends_stay_cheap_to_judge() -> None:
+    found = group("< 1", *(f"{n} .. {n}.9" for n in range(1, 40)), ">= 40", fees=NO_FEES)
+    deep = [
+        book(ticker, yes=[(cents, 1 + (place * 7 + cents) % 13) for cents in range(1, 31)])
+        for place, ticker in enumerate(found.tickers)
+    ]
+    legs = propose(found, books(*deep))
+    assert judged(found, legs, books(*deep), ONE_CONTRACT).grade is Grade.PROVED
+
+
+@given(st.integers(1, 9_999), st.integers(0, 100_000))
+def test_effective_costs_never_exceed_the_real_fee(price: int, multiplier: int) -> None:
+    schedule = FeeSchedule(FeeType.QUADRATIC, multiplier)
+    exact = price * 10**14 + model_fee(schedule, Price(price), ONE_CONTRACT)
+    cost = effective_cost(schedule, Price(price))
+    assert cost * 10**8 <= exact < (cost + 1) * 10**8
+    if price > 1:
+        assert effective_cost(schedule, Price(price - 1)) < cost
+
+
+def test_verify_refuses_what_the_sweep_would_take_beyond_the_depth() -> None:
+    found = group("> 1", "> 2", fees=NO_FEES)
+    snapshots = books(ask_book("> 1", 40, 10), bid_book("> 2", 50, 10))
+    with pytest.raises(DepthError):
+        judged(found, [Leg("> 1", Outcome.YES, Count(1_001), Price(4_000))], snapshots, ONE_CONTRACT)

@@ -1,0 +1,329 @@
+"""Handlers: each parses its event, calls its one use case, and maps the answer."""
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.alerts.handler import handler as alerts
+from functions.assess.handler import handler as assess
+from functions.detection.handler import handler as detection
+from functions.discovery.handler import handler as discovery
+from functions.execute_wave.handler import handler as execute_wave
+from functions.risk_check.handler import handler as risk_check
+from functions.settlement.handler import handler as settlement
+from functions.sweeper.handler import handler as sweeper
+from kalshi_arb import bootstrap, events, schemas
+from kalshi_arb.alerts import AlertDelivery, WebhookError
+from kalshi_arb.detection.scan import ScanReport
+from kalshi_arb.domain.basket import BasketState
+from kalshi_arb.domain.errors import SchemaError, StoreError
+from kalshi_arb.execution.assess import Action, Assessment
+from kalshi_arb.execution.settle import SettleReport
+from kalshi_arb.execution.sweep import SweepReport
+from kalshi_arb.fakes import ManualClock, MemoryAlertStore
+from kalshi_arb.ports import Alert
+from kalshi_arb.relations.discover import DiscoveryReport
+from kalshi_arb.risk.check import RiskAnswer
+from kalshi_arb.schemas import Candidate, Lifecycle
+from tests.cloud_samples import NOW, alert, candidate, opportunity
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("KALSHI_ARB_MODE", "simulated")
+    monkeypatch.setenv("KALSHI_ARB_REST_URL", "http://127.0.0.1:9")
+    bootstrap.reset()
+    yield
+    bootstrap.reset()
+
+
+@dataclass
+class UseCase:
+    """Answers every call of ``run`` in the same way and remembers what it was given."""
+
+    answer: Any
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def run(self, *arguments: Any) -> Any:
+        self.calls.append(arguments)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
+class Context:
+    aws_request_id: str = "request-1"
+
+
+def install(monkeypatch: pytest.MonkeyPatch, name: str, answer: Any) -> UseCase:
+    case = UseCase(answer)
+    monkeypatch.setattr(bootstrap, name, lambda: case)
+    return case
+
+
+def sqs(*bodies: str) -> dict[str, Any]:
+    return {
+        "Records": [
+            {
+                "messageId": f"m{number}",
+                "body": body,
+                "eventSource": "aws:sqs",
+                "attributes": {},
+                "messageAttributes": {},
+            }
+            for number, body in enumerate(bodies)
+        ]
+    }
+
+
+def sns(*messages: str) -> dict[str, Any]:
+    return {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": message}} for message in messages]}
+
+
+# The state machine's steps
+
+
+def test_the_risk_check_answers_for_the_choice_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = install(monkeypatch, "risk_check", RiskAnswer(False, "depth", 0))
+    answer = risk_check({"basket_id": "b1", "attempt": 2, "more": 1}, Context())
+    assert answer == {"basket_id": "b1", "attempt": 2, "accepted": False, "reason": "depth", "wave": 0}
+    assert case.calls == [("b1", 2)]
+
+
+def test_a_wave_is_executed_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = install(monkeypatch, "wave_executor", 3)
+    answer = execute_wave({"basket_id": "b1", "attempt": 1, "wave": 2}, Context())
+    assert answer == {"basket_id": "b1", "attempt": 1, "wave": 2, "sent": 3}
+    assert case.calls == [("b1", 1, 2)]
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_an_assessment_in_the_words_of_the_state_machine(monkeypatch: pytest.MonkeyPatch, action: Action) -> None:
+    install(monkeypatch, "assessor", Assessment(action, BasketState.UNWINDING, wave=4, wait_seconds=5))
+    answer = assess({"basket_id": "b1", "attempt": 1}, Context())
+    assert json.loads(json.dumps(answer)) == {
+        "basket_id": "b1",
+        "attempt": 1,
+        "action": action.value,
+        "wave": 4,
+        "wait_seconds": 5,
+        "state": "unwinding",
+    }
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {}, None, [], {"basket_id": "b1"}, {"attempt": 1}, {"basket_id": "", "attempt": 1, "wave": 0},
+        {"basket_id": "b/1", "attempt": 1, "wave": 0}, {"basket_id": "b1\n", "attempt": 1, "wave": 0},
+        {"basket_id": "b1", "attempt": 0, "wave": 0}, {"basket_id": "b1", "attempt": "1", "wave": 0},
+        {"basket_id": "b1", "attempt": True, "wave": 0}, {"basket_id": 1, "attempt": 1, "wave": 0},
+        {"basket_id": "b" * 65, "attempt": 1, "wave": 0},
+    ],
+)  # fmt: skip
+def test_a_malformed_step_calls_nothing(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
+    steps: list[tuple[str, Callable[[Any, Any], Any]]] = [
+        ("risk_check", risk_check), ("wave_executor", execute_wave), ("assessor", assess),
+    ]  # fmt: skip
+    for name, handler in steps:
+        case = install(monkeypatch, name, None)
+        with pytest.raises(SchemaError):
+            handler(event, Context())
+        assert case.calls == []
+
+
+def test_a_negative_wave_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "wave_executor", 0)
+    with pytest.raises(SchemaError, match="WaveTask"):
+        execute_wave({"basket_id": "b1", "attempt": 1, "wave": -1}, Context())
+
+
+def test_errors_go_on_to_the_state_machine_under_their_own_name(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(monkeypatch, "assessor", StoreError("read from baskets: no answer"))
+    with pytest.raises(StoreError):
+        assess({"basket_id": "b7", "attempt": 1}, Context())
+    assert any("invocation failed" in record.getMessage() for record in caplog.records)
+
+
+# Schedules
+
+
+@pytest.mark.parametrize("event", [{}, {"source": "aws.scheduler"}, {"anything": [1]}])
+def test_scheduled_functions_take_any_event(monkeypatch: pytest.MonkeyPatch, event: dict[str, Any]) -> None:
+    install(monkeypatch, "settler", SettleReport(3, 2))
+    install(monkeypatch, "sweeper", SweepReport(1, 4))
+    install(monkeypatch, "discovery", DiscoveryReport(7, {"ladder": 2}, {"flat fee": 1}))
+    assert settlement(event, Context()) == {"settled": 3, "baskets": 2}
+    assert sweeper(event, Context()) == {"resumed": 1, "abandoned": 4}
+    assert discovery(event, Context()) == {"version": 7, "groups": {"ladder": 2}, "dropped": {"flat fee": 1}}
+
+
+# Queues
+
+
+def test_lifecycle_messages_run_discovery_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = install(monkeypatch, "discovery", DiscoveryReport(7, {}, {}))
+    messages = [schemas.encode(Lifecycle(f"KX{number}", "settled", NOW)) for number in range(5)]
+    assert discovery(sqs(*messages), Context()) == {"batchItemFailures": []}
+    assert len(case.calls) == 1
+
+
+def test_an_unreadable_lifecycle_message_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = install(monkeypatch, "discovery", DiscoveryReport(7, {}, {}))
+    good = schemas.encode(Lifecycle("KX", "settled", NOW))
+    answer = discovery(sqs(good, "nonsense", schemas.encode(alert())), Context())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]}
+    assert len(case.calls) == 1
+
+
+def test_a_batch_whose_discovery_fails_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "discovery", StoreError("no"))
+    with pytest.raises(StoreError):
+        discovery(sqs(schemas.encode(Lifecycle("KX", "settled", NOW))), Context())
+
+
+class Judge:
+    def __init__(self) -> None:
+        self.handled: list[Candidate] = []
+        self.fail_at: int | None = None
+
+    def handle(self, given: Candidate) -> str:
+        self.handled.append(given)
+        if len(self.handled) - 1 == self.fail_at:
+            raise StoreError("no")
+        return "started"
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> Judge:
+    made = Judge()
+    monkeypatch.setattr(bootstrap, "detector", lambda: made)
+    return made
+
+
+def test_every_candidate_of_a_batch_is_judged(judge: Judge) -> None:
+    assert detection(sqs(*[schemas.encode(candidate())] * 3), Context()) == {"batchItemFailures": []}
+    assert judge.handled == [candidate()] * 3
+
+
+def test_only_the_candidates_that_failed_come_back(judge: Judge) -> None:
+    judge.fail_at = 1
+    good = schemas.encode(candidate())
+    answer = detection(sqs(good, good, "{", good), Context())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]}
+    assert len(judge.handled) == 3
+
+
+def test_a_batch_that_failed_whole_is_no_error_of_the_function(judge: Judge) -> None:
+    """Each message is retried on its own account; an exception would count as an error of the function too."""
+    assert detection(sqs("{", "["), Context()) == {
+        "batchItemFailures": [{"itemIdentifier": "m0"}, {"itemIdentifier": "m1"}]
+    }
+
+
+class Scans:
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+
+    def scan(self, event_ticker: str | None) -> ScanReport:
+        self.asked.append(event_ticker)
+        return ScanReport(NOW, (opportunity(),), (), {"groups": 1})
+
+
+def test_a_direct_call_scans_and_trades_nothing(monkeypatch: pytest.MonkeyPatch, judge: Judge) -> None:
+    scans = Scans()
+    monkeypatch.setattr(bootstrap, "scanner", lambda: scans)
+    answer = detection({"scan": {"event_ticker": "KXTEST-26"}}, Context())
+    assert json.loads(json.dumps(answer))["opportunities"][0]["grade"] == "proved"
+    detection({"scan": {}}, Context())
+    assert scans.asked == ["KXTEST-26", None]
+    assert judge.handled == []
+
+
+@pytest.mark.parametrize(
+    "event", [{}, None, {"scan": 1}, {"scan": {"event_ticker": "a b"}}, {"scan": {"x": 1}}, {"Records": 1}]
+)
+def test_any_other_direct_call_is_refused(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
+    monkeypatch.setattr(bootstrap, "scanner", Scans)
+    with pytest.raises(SchemaError):
+        detection(event, Context())
+
+
+# The topic
+
+
+class Broken:
+    def post(self, alert: Alert) -> None:
+        raise WebhookError("no")
+
+
+def deliver_to(monkeypatch: pytest.MonkeyPatch, webhook: Broken | None = None) -> MemoryAlertStore:
+    store = MemoryAlertStore()
+    delivery = AlertDelivery(
+        store=store, webhook=webhook, write_line=lambda _, __: None, clock=ManualClock(NOW), mode="simulated"
+    )
+    monkeypatch.setattr(bootstrap, "alert_delivery", lambda: delivery)
+    return store
+
+
+def test_delivered_alerts_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = deliver_to(monkeypatch)
+    event = sns(schemas.encode(alert("a1")), schemas.encode(alert("a2")), schemas.encode(alert("a1")))
+    assert alerts(event, Context()) == {"delivered": 2}
+    assert len(store.recent(9)) == 2
+
+
+def test_an_alert_that_cannot_be_delivered_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver_to(monkeypatch, Broken())
+    with pytest.raises(WebhookError):
+        alerts(sns(schemas.encode(alert())), Context())
+
+
+@pytest.mark.parametrize(
+    "event", [{}, {"Records": [{}]}, {"Records": [{"Sns": {}}]}, {"Records": [{"Sns": {"Message": 1}}]}]
+)
+def test_what_is_no_notification_is_refused(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
+    deliver_to(monkeypatch)
+    with pytest.raises(SchemaError):
+        alerts(event, Context())
+
+
+# Sample events and names
+
+
+def sample(name: str) -> Any:
+    path = EVENTS / f"{name}.json"
+    assert path.exists(), f"{path.name} is one of the project's sample events"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_sample_events_are_what_the_handlers_take(monkeypatch: pytest.MonkeyPatch, judge: Judge) -> None:
+    monkeypatch.setattr(bootstrap, "scanner", Scans)
+    store = deliver_to(monkeypatch)
+    case = install(monkeypatch, "discovery", DiscoveryReport(1, {}, {}))
+    install(monkeypatch, "risk_check", RiskAnswer(True, "", 0))
+    assert detection(sample("candidate_message"), Context()) == {"batchItemFailures": []}
+    assert len(judge.handled) == 1
+    assert "opportunities" in detection(sample("scan_on_demand"), Context())
+    assert discovery(sample("lifecycle_message"), Context()) == {"batchItemFailures": []}
+    assert discovery(sample("schedule_discovery"), Context())["version"] == 1
+    assert len(case.calls) == 2
+    assert risk_check(sample("basket_step"), Context())["accepted"]
+    assert alerts(sample("alert"), Context()) == {"delivered": 1}
+    assert alerts(sample("alarm"), Context()) == {"delivered": 1}
+    assert {told.kind.value for told in store.recent(9)} == {"basket", "alarm"}
+    authorizer = importlib.import_module("functions.authorizer.handler")
+    token = events.bearer_token(sample("authorizer_request"))
+    assert token is not None
+    monkeypatch.setattr(bootstrap, "api_token", lambda: {"token": token})
+    assert authorizer.handler(sample("authorizer_request"), Context()) == {"isAuthorized": True}

@@ -1,0 +1,283 @@
+"""The last gate before money moves: what it refuses, what it reserves, and that asking twice changes nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from kalshi_arb.domain.basket import Basket, BasketState, OrderState
+from kalshi_arb.domain.errors import ConflictError
+from kalshi_arb.domain.money import Cash, Count
+from kalshi_arb.domain.portfolio import TimeInForce
+from kalshi_arb.domain.state_space import Basis, State
+from kalshi_arb.kalshi.errors import RetryableError
+from kalshi_arb.risk.check import Refusal, RiskAnswer
+from tests.basket_world import NO, YES, World, leg, partition
+
+
+def proposed(opportunity_id: str = "opp-1", **options: object) -> tuple[World, Basket]:
+    """Ten of each outcome of a partition for 90 cents a set."""
+    world = World(partition(), **options)  # type: ignore[arg-type]
+    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    legs = [leg(f"EV-{number}", YES, 10, 30) for number in range(3)]
+    return world, world.propose(*legs, opportunity_id=opportunity_id)
+
+
+def refusal(world: World, basket: Basket) -> str:
+    """Run the check, which must refuse and leave nothing behind."""
+    answer = world.risk.run(basket.basket_id, 1)
+    row = world.row(basket.basket_id)
+    assert not answer.accepted
+    assert (row.state, row.reason) == (BasketState.REFUSED, answer.reason)
+    assert not world.reservations.held
+    assert not world.baskets.leases
+    assert world.status.counters("risk") == {f"refused.{answer.reason}": 1}
+    assert not world.exchange.batches
+    return answer.reason
+
+
+def test_an_accepted_basket_is_proved_again_reserved_and_planned() -> None:
+    world, basket = proposed()
+    world.clock.advance(3_000)
+    assert world.risk.run(basket.basket_id, 1) == RiskAnswer(True, "", 0)
+    row = world.row(basket.basket_id)
+    assert row.state is BasketState.RESERVED
+    assert row.certificate.judged_ms == world.clock.now_ms()
+    assert row.expected_profit == row.certificate.floor_profit > 0
+    assert row.waves == ((0,), (1, 2))
+    (order,) = row.orders
+    assert (order.state, order.request.time_in_force) == (OrderState.PLANNED, TimeInForce.FILL_OR_KILL)
+    assert order.request.count == Count(1000)
+    # 3 x 10 contracts at 30 cents, and their fees.
+    assert 9_000_000 < row.reserved < 9_600_000
+    assert row.certificate.outlay <= row.reserved
+    # The winner unbought: two of the three legs lost.
+    assert 6_000_000 < row.exposure_bound < row.reserved
+    held = world.reservations.held[row.basket_id]
+    assert set(held) == {
+        "market#EV-0", "market#EV-1", "market#EV-2", "event#EV", "cash#0", "open#baskets", "outlay#all",
+    }  # fmt: skip
+    assert held["open#baskets"] == 1
+    assert held["event#EV"] == held["cash#0"] == held["outlay#all"] == row.reserved
+    assert sum(held[f"market#EV-{number}"] for number in range(3)) == row.reserved
+    assert world.status.counters("risk") == {"accepted": 1}
+
+
+def test_asking_twice_accepts_twice_and_reserves_once() -> None:
+    world, basket = proposed()
+    first = world.risk.run(basket.basket_id, 1)
+    held = world.reservations.held[basket.basket_id]
+    assert world.risk.run(basket.basket_id, 1) == first
+    assert world.reservations.held == {basket.basket_id: held}
+    assert world.status.counters("risk") == {"accepted": 1}
+    assert len(world.row(basket.basket_id).orders) == 1
+
+
+def test_a_reserved_basket_whose_books_moved_is_refused_after_all() -> None:
+    world, basket = proposed()
+    assert world.risk.run(basket.basket_id, 1).accepted
+    world.exchange.set_book("EV-2")
+    assert world.risk.run(basket.basket_id, 1).reason == "depth"
+    assert world.row(basket.basket_id).state is BasketState.REFUSED
+    assert not world.reservations.held
+
+
+def stop(world: World) -> None:
+    world.status.put("control", {"stop": True})
+
+
+def stop_in_words(world: World) -> None:
+    world.status.put("control", {"stop": "yes"})
+
+
+def forget_group(world: World) -> None:
+    world.groups.replace_all([])
+
+
+def change_group(world: World) -> None:
+    world.groups.replace_all([replace(world.group, fingerprint="other")])
+
+
+def thin_out(world: World) -> None:
+    world.exchange.set_book("EV-1", no_bids=[(7000, 999)])
+
+
+def raise_prices(world: World) -> None:
+    world.exchange.set_book("EV-1", no_bids=[(6500, 5000)])
+
+
+def forget_book(world: World) -> None:
+    world.exchange.settle("EV-1", 0)  # type: ignore[arg-type]
+
+
+def cross_book(world: World) -> None:
+    world.exchange.set_book("EV-1", yes_bids=[(4000, 1000)], no_bids=[(7000, 5000)])
+
+
+@pytest.mark.parametrize(
+    ("disturb", "reason"),
+    [
+        (stop, Refusal.STOPPED),
+        (stop_in_words, Refusal.STOPPED),
+        (forget_group, Refusal.GROUP_GONE),
+        (change_group, Refusal.GROUP_CHANGED),
+        (thin_out, Refusal.DEPTH),
+        (raise_prices, Refusal.DEPTH),
+        (forget_book, Refusal.UNFIT_BOOK),
+        (cross_book, Refusal.UNFIT_BOOK),
+    ],
+)
+def test_what_changed_since_detection_refuses(disturb: Callable[[World], None], reason: Refusal) -> None:
+    world, basket = proposed()
+    disturb(world)
+    assert refusal(world, basket) == reason
+
+
+def test_a_stop_that_is_lifted_lets_trade_again() -> None:
+    world, basket = proposed()
+    world.status.put("control", {"stop": False})
+    assert world.risk.run(basket.basket_id, 1).accepted
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "reason"),
+    [
+        ("max_outlay_per_basket", "9.00", Refusal.MAX_OUTLAY_PER_BASKET),
+        ("max_exposure_per_market", "3.00", Refusal.MAX_EXPOSURE_PER_MARKET),
+        ("max_exposure_per_event", "9.00", Refusal.MAX_EXPOSURE_PER_EVENT),
+        ("max_open_outlay", "9.00", Refusal.MAX_OPEN_OUTLAY),
+        ("max_open_baskets", 0, Refusal.MAX_OPEN_BASKETS),
+        ("max_loss_per_basket", "6.00", Refusal.MAX_LOSS_PER_BASKET),
+        ("min_profit", "1.00", Refusal.MIN_PROFIT),
+    ],
+)
+def test_each_limit_refuses_by_its_name(limit: str, value: object, reason: Refusal) -> None:
+    world, basket = proposed(limits={limit: value})
+    assert refusal(world, basket) == reason == limit
+
+
+def test_the_first_trade_of_an_empty_account_passes_limits_it_is_inside_of() -> None:
+    world, basket = proposed(
+        limits={
+            "max_outlay_per_basket": "9.60",
+            "max_exposure_per_market": "3.20",
+            "max_exposure_per_event": "9.60",
+            "max_open_outlay": "9.60",
+            "max_open_baskets": 1,
+        }
+    )
+    assert world.risk.run(basket.basket_id, 1).accepted
+
+
+def test_two_baskets_cannot_spend_the_same_dollar() -> None:
+    world, basket = proposed(cash={0: Cash(15_000_000)})
+    other = replace(basket, basket_id="bother", group_id="elsewhere")
+    assert world.baskets.create(other)
+    world.groups.replace_all([world.group, replace(world.group, group_id="elsewhere")])
+    assert world.risk.run(basket.basket_id, 1).accepted
+    assert world.risk.run("bother", 1).reason == Refusal.BALANCE
+    assert set(world.reservations.held) == {basket.basket_id}
+
+
+def test_cash_counts_on_the_shard_of_each_leg() -> None:
+    rich = {0: Cash(7_000_000), 1: Cash(3_000_000)}
+    for cash, accepted in ((rich, False), ({0: Cash(7_000_000), 1: Cash(4_000_000)}, True)):
+        world = World(partition(shards=(0, 0, 1)), cash=cash)
+        world.offer(*((f"EV-{number}", YES, 30, 20) for number in range(3)))
+        basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+        answer = world.risk.run(basket.basket_id, 1)
+        assert answer.accepted is accepted
+        assert accepted or answer.reason == Refusal.BALANCE
+
+
+def test_a_basket_of_another_mode_never_trades_here() -> None:
+    world, basket = proposed()
+    world.baskets.save(replace(basket, mode="live"))
+    assert refusal(world, basket) == Refusal.MODE
+
+
+@pytest.mark.parametrize(("control", "accepted"), [({}, False), ({"armed": "true"}, False), ({"armed": True}, True)])
+def test_real_money_needs_an_explicit_arming(control: dict[str, object], accepted: bool) -> None:
+    world, basket = proposed(mode="live")
+    world.status.put("control", control)
+    answer = world.risk.run(basket.basket_id, 1)
+    assert (answer.accepted, answer.reason) == (accepted, "" if accepted else Refusal.NOT_ARMED)
+
+
+def test_only_a_proved_bundle_trades_unattended() -> None:
+    world, basket = proposed()
+    sliver = State("between two brackets", (0, 0, 0), Basis.POSSIBLE)  # type: ignore[arg-type]
+    world.groups.replace_all([replace(world.group, states=(*world.group.states, sliver))])
+    assert refusal(world, basket) == Refusal.NOT_PROVED
+
+
+def test_a_leg_outside_the_group_is_unprovable() -> None:
+    world, basket = proposed()
+    world.offer(("X", YES, 30, 50))
+    world.baskets.save(replace(basket, legs=(*basket.legs, leg("X", YES, 10, 30))))
+    assert refusal(world, basket) == Refusal.UNPROVABLE
+
+
+def test_two_legs_in_one_market_are_refused() -> None:
+    world, basket = proposed()
+    world.baskets.save(replace(basket, legs=(*basket.legs, leg("EV-0", NO, 10, 60))))
+    assert refusal(world, basket) == Refusal.SAME_MARKET_TWICE
+
+
+def test_an_exchange_that_cannot_be_read_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, basket = proposed()
+
+    def fail(tickers: object) -> None:
+        raise RetryableError("no answer")
+
+    monkeypatch.setattr(world.exchange, "orderbooks", fail)
+    assert refusal(world, basket) == Refusal.EXCHANGE
+
+
+def test_an_unknown_basket_and_an_old_attempt_are_not_accepted() -> None:
+    world, basket = proposed()
+    assert world.risk.run("nobody", 1) == RiskAnswer(False, "unknown_basket", 0)
+    world.baskets.save(replace(basket, attempt=2))
+    assert world.risk.run(basket.basket_id, 1) == RiskAnswer(False, "superseded", 0)
+    assert world.row(basket.basket_id).state is BasketState.PROPOSED
+
+
+def test_a_basket_that_trades_already_goes_on_with_a_wave_that_sends_nothing() -> None:
+    world, basket = proposed()
+    world.risk.run(basket.basket_id, 1)
+    assert world.executor.run(basket.basket_id, 1, 0) == 1
+    before = world.row(basket.basket_id)
+    answer = world.risk.run(basket.basket_id, 1)
+    assert (answer.accepted, answer.reason) == (True, "resumed")
+    assert world.executor.run(basket.basket_id, 1, answer.wave) == 0
+    assert world.row(basket.basket_id) == before
+    assert len(world.exchange.batches) == 1
+
+
+def test_a_lock_is_not_accepted_again_and_keeps_its_hold_on_markets() -> None:
+    world, basket = proposed()
+    world.drive(basket.basket_id)
+    held = dict(world.reservations.held[basket.basket_id])
+    assert world.risk.run(basket.basket_id, 1) == RiskAnswer(False, "lock", 0)
+    assert world.reservations.held[basket.basket_id] == held
+
+
+def test_a_decided_end_is_carried_out_whatever_the_books_say_now() -> None:
+    world, basket = proposed()
+    world.risk.run(basket.basket_id, 1)
+    row = world.row(basket.basket_id)
+    world.baskets.save(replace(row, ending=BasketState.REFUSED, reason="stopped"))
+    assert world.risk.run(basket.basket_id, 1) == RiskAnswer(False, "stopped", 0)
+    assert world.row(basket.basket_id).state is BasketState.REFUSED
+    assert not world.reservations.held
+
+
+def test_a_writer_that_is_always_first_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, basket = proposed()
+
+    def lose(row: Basket) -> Basket:
+        raise ConflictError("another writer was first")
+
+    monkeypatch.setattr(world.baskets, "save", lose)
+    with pytest.raises(ConflictError):
+        world.risk.run(basket.basket_id, 1)
