@@ -56,8 +56,12 @@ class _Connection:
 
     def push(self, frames: list[Frame]) -> None:
         """Queue frames; a subscription that overflows the queue loses what is unread, and itself."""
+        lost: set[int] = set()
         for frame in frames:
+            if frame.sid in lost:
+                continue
             if len(self._frames) >= self._limit and frame.sid is not None:
+                lost.add(frame.sid)
                 self._frames = deque(kept for kept in self._frames if kept.sid != frame.sid)
                 self._frames.extend(self.session.overflow(frame.sid))
             else:

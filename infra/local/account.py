@@ -70,7 +70,15 @@ class Account:
     settled: Cash = Cash(0)
     first_order_ms: list[int] = field(default_factory=list)
     alerts: int = 0
+    feed_stopped: bool = False
     reconciliation: Reconciliation | None = None
+
+    @property
+    def feed_state(self) -> str:
+        """The feed's connection in words."""
+        if self.feed_stopped:
+            return "stopped"
+        return "connected" if self.feed.get("connected") else "NOT CONNECTED"
 
 
 class AccountReader:
@@ -180,8 +188,8 @@ def as_text(account: Account, page_url: str) -> list[str]:
     lines = [
         f"SIMULATED, embedded exchange, no real money                        {minutes:02d}:{seconds:02d}",
         f"page        {page_url}",
-        f"feed        {'connected' if feed.get('connected') else 'NOT CONNECTED'}, {feed.get('frames', 0):,} frames, "
-        f"{feed.get('books', 0)} books, {feed.get('stale_books', 0)} stale, frame to candidate {lag} ms (p50)",
+        f"feed        {account.feed_state}, {feed.get('frames', 0):,} frames, {feed.get('books', 0)} books, "
+        f"frame to candidate {lag} ms (p50)",
         f"groups      {_counts(account.groups)}",
         f"candidates  {feed.get('candidates', 0)}",
         f"proofs      {_counts(account.opportunities)}",

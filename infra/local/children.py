@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from kalshi_arb.domain.errors import KalshiArbError
 
@@ -63,18 +64,23 @@ class Child:
         """The exit code once it has ended, else None."""
         return self.process.poll()
 
-    def first_line(self) -> str:
-        """Wait for the first line on its standard output. :raises ChildError: it ended without one."""
+    @property
+    def output(self) -> IO[str]:
+        """Its standard output. Somebody must read it to the end, or a full pipe stops the child."""
         if self.process.stdout is None:
             raise ChildError(f"{self.name} has no standard output")
-        line: str = self.process.stdout.readline()
+        return self.process.stdout
+
+    def first_line(self) -> str:
+        """Wait for the first line on its standard output. :raises ChildError: it ended without one."""
+        line = self.output.readline()
         if not line:
             code = self.process.wait()
             raise ChildError(f"{self.name} ended with code {code}: {tail(self.log)}")
         return line
 
-    def stop(self, seconds: float) -> None:
-        """Ask it to end, then make it."""
+    def end(self, seconds: float) -> None:
+        """Ask it to end, then make it; what it still has to say can be read afterwards."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -82,5 +88,8 @@ class Child:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+
+    def stop(self, seconds: float) -> None:
+        """End it and close its output."""
+        self.end(seconds)
+        self.output.close()

@@ -24,7 +24,7 @@ LOOPBACK = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
 _STOP_SECONDS = 6.0
-_ORPHAN_SECONDS = 1.0
+_ORPHAN_SECONDS = 0.3
 _TAIL_LINES = 12
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import psutil
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +26,7 @@ from infra.local.account import Account, AccountReader, as_json, as_text
 from infra.local.children import Child, ChildError, tail
 from infra.local.cloud import EmbeddedCloud
 from infra.local.endpoint import cloud_environment, local_client, local_session
+from infra.local.log_driver import LogDriver
 from infra.local.sink import WebhookSink
 from infra.local.template import StackReport, deploy
 from kalshi_arb import bootstrap
@@ -187,7 +188,12 @@ class Runner:
         def client(service: str) -> Any:
             return local_client(service, cloud.url, session)
 
-        feed = _FeedService(logs / "feed.log", {**aws, **environment}, self._say)
+        feed = _FeedService(
+            logs / "feed.log",
+            {**aws, **environment},
+            lambda output: LogDriver(cloud.url, report.resources["FeedLogs"], f"feed/{time.time_ns()}", output),
+            self._say,
+        )
         stack.callback(feed.stop)
         sink = WebhookSink()
         stack.callback(sink.stop)
@@ -316,6 +322,7 @@ class Runner:
             if reconciliation.matches:
                 break
         account = reader.read(seconds)
+        account.feed_stopped = True
         account.reconciliation = reconciliation
         return account
 
@@ -364,14 +371,23 @@ class _FeedService:
     """The feed as the cloud's container service would keep it: started again when it dies, but not when it says that
     its settings or its key are wrong, which no restart mends."""
 
-    def __init__(self, log: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        log: Path,
+        environment: Mapping[str, str],
+        driver: Callable[[IO[str]], LogDriver],
+        say: Callable[[str], None],
+    ) -> None:
         self._log = log
         self._environment = environment
+        self._make_driver = driver
         self._say = say
-        self._child = self._start()
+        self._start()
 
-    def _start(self) -> Child:
-        return Child("feed", ["-m", "feed"], self._log, self._environment)
+    def _start(self) -> None:
+        self._child = Child("feed", ["-m", "feed"], self._log, self._environment)
+        self._driver = self._make_driver(self._child.output)
+        self._driver.start()
 
     def keep_running(self) -> None:
         """Start it again if it has died. :raises ChildError: it refuses to run."""
@@ -381,12 +397,14 @@ class _FeedService:
         if code in FEED_REFUSALS:
             raise ChildError(f"the feed refuses to run (code {code}): {tail(self._log, 1)}")
         self._say(f"warning: the feed ended with code {code}; starting it again")
-        self._child.stop(0)
-        self._child = self._start()
+        self.stop()
+        self._start()
 
     def stop(self) -> None:
-        """End it."""
-        self._child.stop(3)
+        """End it and hand its last lines over."""
+        self._child.end(3)
+        self._driver.wait(3)
+        self._child.stop(0)
 
 
 class _Beats:

@@ -336,7 +336,8 @@ def _total(stage: Stage) -> int:
 
 def _reasons(stage: Stage) -> str:
     most = sorted(stage.drops.items(), key=lambda item: (-item[1], item[0]))[:3]
-    return f", mostly {', '.join(f'{reason} ({count})' for reason, count in most)}" if most else ""
+    words = ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in most)
+    return f", mostly {words}" if words else ""
 
 
 def _after(prefix: str, counters: Mapping[str, int]) -> dict[str, int]:

@@ -5,6 +5,7 @@ loss stays inside the bound that was computed before anything was sent.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -56,8 +57,8 @@ def vanishing(world: World, ticker: str) -> None:
     world.exchange.before_place = vanish
 
 
-SCENARIOS = {
-    "all goes well": lambda: buy_all(),
+SCENARIOS: dict[str, Callable[[], tuple[World, str]]] = {
+    "all goes well": buy_all,
     "cent account": lambda: buy_all(precision=Precision.CENT),
     "ladder": cross_ladder,
     "a leg fades": lambda: prepared(fading, "EV-2"),
@@ -65,7 +66,8 @@ SCENARIOS = {
 }
 
 
-def prepared(fault, ticker):
+def prepared(fault: Callable[[World, str], None], ticker: str) -> tuple[World, str]:
+    """The partition with a fault of the market set up."""
     world, basket_id = buy_all()
     fault(world, ticker)
     return world, basket_id
@@ -161,57 +163,65 @@ def test_a_basket_that_fills_whole_is_a_lock_that_earns_what_was_promised() -> N
     assert row.locked_profit >= row.expected_profit > 0
 
 
+def sleeping_at(world: World, basket_id: str, call: int, pause_ms: int) -> Callable[[], str]:
+    """The first attempt's process sleeps at a port call while a second attempt takes over and finishes."""
+    asleep = False
+
+    def sleep() -> str:
+        nonlocal asleep
+        # A request that is under way longer than its time-out is broken off, so nobody sleeps inside one.
+        if world.switch.calls < call or asleep or world.switch.method == "place":
+            return ""
+        asleep = True
+        stale = world.row(basket_id)
+        if stale.state in LIVE_STATES:
+            world.baskets.save(replace(stale, attempt=stale.attempt + 1))
+            world.clock.advance(pause_ms)
+            world.execute(basket_id, stale.attempt + 1)
+        return ""
+
+    return sleep
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("pause_ms", [0, 400, 21_000])
 def test_an_old_attempt_that_wakes_up_after_a_newer_one_ran_changes_nothing(name: str, pause_ms: int) -> None:
-    """At each port call of the first attempt the process sleeps while a second attempt takes over and finishes."""
     world, basket_id = SCENARIOS[name]()
     world.drive(basket_id)
-    calls = world.switch.calls
-    for pause_at in range(1, calls + 1):
-        world, basket_id = SCENARIOS[name]()
-        asleep = False
+    for call in range(1, world.switch.calls + 1):
+        disturbed, basket_id = SCENARIOS[name]()
+        disturbed.switch.chooser = sleeping_at(disturbed, basket_id, call, pause_ms)
+        disturbed.drive(basket_id)
+        disturbed.assert_ended_well(basket_id)
 
-        def sleep() -> str:
-            nonlocal asleep
-            # A request that is under way longer than its time-out is broken off, so nobody sleeps inside one.
-            if world.switch.calls < pause_at or asleep or world.switch.method == "place":
-                return ""
-            asleep = True
-            stale = world.row(basket_id)
-            if stale.state in LIVE_STATES:
-                world.baskets.save(replace(stale, attempt=stale.attempt + 1))
-                world.clock.advance(pause_ms)
-                world.execute(basket_id, stale.attempt + 1)
+
+def twice_at(world: World, basket_id: str, call: int, step: str) -> Callable[[], str]:
+    """At a port call, the same task runs once more from start to end."""
+    nested = False
+
+    def twice() -> str:
+        nonlocal nested
+        if world.switch.calls != call or nested:
             return ""
+        nested = True
+        row = world.row(basket_id)
+        if step == "risk":
+            world.risk.run(basket_id, row.attempt)
+        elif step == "execute":
+            for wave in range(row.next_wave()):
+                world.executor.run(basket_id, row.attempt, wave)
+        else:
+            world.assessor.run(basket_id, row.attempt)
+        return ""
 
-        world.switch.chooser = sleep
-        world.drive(basket_id)
-        assert asleep or pause_at == calls
-        world.assert_ended_well(basket_id)
+    return twice
 
 
 @pytest.mark.parametrize("step", ["risk", "execute", "assess"])
 def test_a_task_that_runs_twice_at_the_same_time_acts_once(step: str) -> None:
-    for call in range(1, 30):
+    for call in range(1, 40):
         world, basket_id = buy_all()
-        nested = False
-
-        def twice() -> str:
-            nonlocal nested
-            if world.switch.calls == call and not nested:
-                nested = True
-                row = world.row(basket_id)
-                if step == "risk":
-                    world.risk.run(basket_id, row.attempt)
-                elif step == "execute":
-                    for wave in range(row.next_wave()):
-                        world.executor.run(basket_id, row.attempt, wave)
-                else:
-                    world.assessor.run(basket_id, row.attempt)
-            return ""
-
-        world.switch.chooser = twice
+        world.switch.chooser = twice_at(world, basket_id, call, step)
         row = world.drive(basket_id)
         world.assert_ended_well(basket_id)
         assert row.state in (BasketState.LOCK, BasketState.REFUSED)

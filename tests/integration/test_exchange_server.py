@@ -36,40 +36,44 @@ KEY = Ed25519PrivateKey.generate()
 A, B, C = TICKERS
 ORDERS = "/portfolio/events/orders"
 
-MARKET_FIELDS = set(
+
+def words(text: str) -> set[str]:
+    return set(text.split())
+
+
+MARKET_FIELDS = words(
     "ticker event_ticker market_type yes_sub_title no_sub_title created_time updated_time open_time close_time "
     "latest_expiration_time settlement_timer_seconds status notional_value_dollars yes_bid_dollars yes_ask_dollars "
     "no_bid_dollars no_ask_dollars yes_bid_size_fp yes_ask_size_fp last_price_dollars previous_yes_bid_dollars "
     "previous_yes_ask_dollars previous_price_dollars volume_fp volume_24h_fp open_interest_fp result can_close_early "
-    "expiration_value rules_primary rules_secondary price_level_structure price_ranges settlement_bounds_type".split()
+    "expiration_value rules_primary rules_secondary price_level_structure price_ranges settlement_bounds_type"
 )
-EVENT_FIELDS = set(
-    "event_ticker series_ticker sub_title title collateral_return_type mutually_exclusive settlement_sources".split()
+EVENT_FIELDS = words(
+    "event_ticker series_ticker sub_title title collateral_return_type mutually_exclusive settlement_sources"
 )
-SERIES_FIELDS = set(
+SERIES_FIELDS = words(
     "ticker frequency title category categories tags settlement_sources contract_url contract_terms_url fee_type "
-    "fee_multiplier additional_prohibitions".split()
+    "fee_multiplier additional_prohibitions"
 )
-ORDER_FIELDS = set(
+ORDER_FIELDS = words(
     "order_id user_id client_order_id ticker outcome_side book_side type status yes_price_dollars no_price_dollars "
     "fill_count_fp remaining_count_fp initial_count_fp taker_fees_dollars maker_fees_dollars taker_fill_cost_dollars "
-    "maker_fill_cost_dollars".split()
+    "maker_fill_cost_dollars"
 )
-FILL_FIELDS = set(
+FILL_FIELDS = words(
     "fill_id exchange_index trade_id order_id ticker market_ticker outcome_side book_side count_fp yes_price_dollars "
-    "no_price_dollars is_taker fee_cost".split()
+    "no_price_dollars is_taker fee_cost"
 )
-POSITION_FIELDS = set(
+POSITION_FIELDS = words(
     "ticker exchange_index total_traded_dollars position_fp market_exposure_dollars realized_pnl_dollars "
-    "fees_paid_dollars last_updated_ts".split()
+    "fees_paid_dollars last_updated_ts"
 )
-EVENT_POSITION_FIELDS = set(
-    "event_ticker total_cost_dollars total_cost_shares_fp event_exposure_dollars realized_pnl_dollars "
-    "fees_paid_dollars".split()
+EVENT_POSITION_FIELDS = words(
+    "event_ticker total_cost_dollars total_cost_shares_fp event_exposure_dollars realized_pnl_dollars fees_paid_dollars"
 )
-SETTLEMENT_FIELDS = set(
+SETTLEMENT_FIELDS = words(
     "ticker exchange_index event_ticker market_result yes_count_fp yes_total_cost_dollars no_count_fp "
-    "no_total_cost_dollars revenue settled_time fee_cost".split()
+    "no_total_cost_dollars revenue settled_time fee_cost"
 )
 
 
@@ -133,14 +137,14 @@ def with_still_venue(
     scenario: Callable[[Venue, ManualTime], Coroutine[Any, Any, None]], config: ServerConfig | None = None
 ) -> None:
     async def main() -> None:
-        time = ManualTime()
+        clock = ManualTime()
         keys = KeyRing()
         keys.add(KEY_ID, KEY.public_key(), MEMBER)
-        server = ExchangeServer(still_core(), keys, config or ServerConfig(), now_ms=time.now_ms)
+        server = ExchangeServer(still_core(), keys, config or ServerConfig(), now_ms=clock.now_ms)
         await server.start()
         try:
             async with httpx.AsyncClient() as http:
-                await scenario(Venue(server, http, time.now_ms), time)
+                await scenario(Venue(server, http, clock.now_ms), clock)
         finally:
             await server.stop()
 
@@ -169,7 +173,11 @@ def test_market_data_is_anonymous_and_carries_every_required_field() -> None:
         assert "markets" not in flat["event"]
         assert [market["ticker"] for market in flat["markets"]] == list(TICKERS)
         market = (await venue.read(f"/markets/{A}"))["market"]
-        assert (market["status"], market["yes_bid_dollars"], market["yes_ask_dollars"]) == ("active", "0.4200", "0.4400")
+        assert (market["status"], market["yes_bid_dollars"], market["yes_ask_dollars"]) == (
+            "active",
+            "0.4200",
+            "0.4400",
+        )
         assert (market["no_ask_dollars"], market["yes_ask_size_fp"]) == ("0.5800", "17.00")
         assert (market["strike_type"], market["floor_strike"]) == ("greater", 10)
         book = (await venue.read(f"/markets/{A}/orderbook"))["orderbook_fp"]
@@ -203,14 +211,15 @@ def test_lists_filter_and_page_as_the_exchange_does() -> None:
         assert {market["ticker"] for market in chosen["markets"]} == {A, C}
         assert (await venue.read("/events", status="settled"))["events"] == []
         assert (await venue.read("/markets", mve_filter="only"))["markets"] == []
-        for path, params in (
+        refused: tuple[tuple[str, dict[str, str | int]], ...] = (
             ("/markets", {"status": "active"}),
             ("/markets", {"limit": 1001}),
             ("/events", {"limit": 201}),
             ("/markets", {"max_close_ts": 5}),
             (f"/markets/{A}/orderbook", {"depth": 101}),
             ("/markets/orderbooks", {}),
-        ):
+        )
+        for path, params in refused:
             status, body = await venue.call("GET", path, params=params)
             assert (status, body["error"]["code"]) == (400, "bad_request"), path
         for path in ("/markets/NONE", "/events/NONE", "/series/NONE", "/nonsense"):
@@ -343,7 +352,7 @@ def test_a_batch_answers_every_item_in_order() -> None:
 
 
 def test_a_cancel_without_its_market_looks_on_shard_zero_only() -> None:
-    async def scenario(venue: Venue, _: ManualTime) -> None:
+    async def scenario(venue: Venue, _time: ManualTime) -> None:
         _, ack = await venue.order(time_in_force="good_till_canceled", price="0.1000")
         path = f"{ORDERS}/{ack['order_id']}"
         status, body = await venue.call("DELETE", path, sign=True)
@@ -433,10 +442,6 @@ def test_the_heartbeat_is_a_ping_frame() -> None:
         payloads = []
 
         class Watching(ClientConnection):
-            def protocol_event(self, *args: Any) -> None:
-                payloads.append(args)
-                super().process_event(*args)
-
             def process_event(self, event: Any) -> None:
                 if getattr(event, "opcode", None) == 9:
                     payloads.append(bytes(event.data))
@@ -485,21 +490,32 @@ def apply(books: dict[str, Book], message: dict[str, Any]) -> None:
 
 
 def rows(side: BookSide) -> list[list[str]]:
-    return [
-        [f"{price // 10_000}.{price % 10_000:04d}", count_to_wire(count)] for price, count in reversed(list(side))
-    ]
+    return [[f"{price // 10_000}.{price % 10_000:04d}", count_to_wire(count)] for price, count in reversed(list(side))]
+
+
+class StoppableTime:
+    """The machine's time until it is stopped."""
+
+    stopped_ms: int | None = None
+
+    def now_ms(self) -> int:
+        return SystemClock().now_ms() if self.stopped_ms is None else self.stopped_ms
 
 
 def test_a_living_exchange_streams_books_that_equal_its_own_without_a_gap() -> None:
+    time = StoppableTime()
+
     async def main() -> None:
-        world = UniverseConfig(events=8, event_life_ms=(1_000, 2_000), mispricing_every_ms=300, deltas_per_second=400)
+        world = UniverseConfig(
+            events=8, event_life_ms=(1_500, 2_500), mispricing_every_ms=200, mispricing_life_ms=(200, 400),
+            deltas_per_second=400,
+        )  # fmt: skip
         options = ExchangeOptions(3, KEY_ID, KEY.public_key(), Cash(10**10), universe=world)
-        clock = SystemClock()
-        server = create_exchange(options, clock.now_ms)
+        server = create_exchange(options, time.now_ms)
         await server.start()
         try:
             async with httpx.AsyncClient() as http:
-                await follow(Venue(server, http, clock.now_ms))
+                await follow(Venue(server, http, time.now_ms))
         finally:
             await server.stop()
 
@@ -524,11 +540,10 @@ def test_a_living_exchange_streams_books_that_equal_its_own_without_a_gap() -> N
                     assert message["sending_ts_ms"] >= message["msg"].get("ts_ms", 0)
                 elif message["type"] == "market_lifecycle_v2":
                     lifecycle.append(message["msg"]["event_type"])
-                # When two events have been paid out the world stops, and what is under way is still read to the end.
+                # When two events have been paid out time stops, and what is under way is still read to the end.
                 if not asked and lifecycle.count("settled") >= 10:
                     asked = True
-                    assert venue.server.universe is not None
-                    venue.server.universe.step = lambda _: None  # type: ignore[method-assign]
+                    time.stopped_ms = core.now_ms
                     await ws.send(json.dumps({"id": 2, "cmd": "list_subscriptions"}))
                 done = message["type"] == "ok"
         assert {"created", "determined", "settled"} <= set(lifecycle)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,22 +12,29 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from feed.config import FeedConfig
-from feed.connection import SignedConnector
-from feed.publisher import Ports
-from feed.service import FeedCrashError, FeedService, next_epoch
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.utils import accept_key
 
+from feed.config import FeedConfig
+from feed.connection import SignedConnector
+from feed.publisher import Ports
+from feed.service import FeedCrashError, FeedService, next_epoch
 from infra.exchange.assembly import ExchangeOptions, create_exchange
 from infra.exchange.universe import UniverseConfig
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import StoreError
 from kalshi_arb.domain.money import Cash
-from kalshi_arb.fakes import ManualClock, MemoryBookStore, MemoryGroupStore, MemoryMetrics, MemoryQueue, MemoryStatusStore
+from kalshi_arb.fakes import (
+    ManualClock,
+    MemoryBookStore,
+    MemoryGroupStore,
+    MemoryMetrics,
+    MemoryQueue,
+    MemoryStatusStore,
+)
 from kalshi_arb.kalshi.errors import AuthError
 from kalshi_arb.kalshi.rest import KalshiMarketData, RestClient
 from kalshi_arb.kalshi.signing import Credentials, Signer
@@ -345,9 +353,7 @@ def test_lifecycle_messages_reach_their_queue_and_books_their_table() -> None:
         script = running.script
         await script.fair_books()
         message = {"market_ticker": "NEW-1", "event_type": "created"}
-        await script.sockets[-1].send(
-            json.dumps({"type": "market_lifecycle_v2", "sid": 1, "seq": 1, "msg": message})
-        )
+        await script.sockets[-1].send(json.dumps({"type": "market_lifecycle_v2", "sid": 1, "seq": 1, "msg": message}))
         await until(lambda: len(running.lifecycle.bodies) == 1, "the lifecycle message")
         passed = decode(running.lifecycle.bodies[0], Lifecycle)
         assert (passed.ticker, passed.event_type) == ("NEW-1", "created")
@@ -384,24 +390,29 @@ def test_status_and_health_file_say_how_the_feed_is(tmp_path: Path) -> None:
 
 
 def test_a_store_that_hangs_holds_up_neither_candidates_nor_the_end() -> None:
+    hanging, release = threading.Event(), threading.Event()
+
     class Hanging(MemoryBookStore):
         def put(self, book: BookSnapshot) -> bool:
-            time.sleep(30)
+            hanging.set()
+            release.wait(60)
             return True
 
     async def scenario() -> None:
         script = Script()
         async with feed_at_work(script, books=Hanging()) as running:
             await ready(running)
-            await script.snapshot(EASY, {}, {"0.4000": "10.00"})
-            await script.snapshot(HARD, {"0.7000": "10.00"}, {})
+            await script.fair_books()
+            await until(hanging.is_set, "the store hangs")
+            await script.delta(HARD, "no", "0.5500", "-10.00", 1_000)
+            await script.delta(HARD, "yes", "0.7000", "7.00", 1_001)
             await until(lambda: len(running.candidates.bodies) == 1, "the candidate")
             running.stop.set()
-            began = time.monotonic()
             await running.task
-            # The store would take 30 s; the feed gives it the second it allows itself.
-            assert time.monotonic() - began < 10
+            # The store has not come back: the feed did not wait for it.
+            assert not release.is_set()
             assert (running.status.get("feed") or {})["connected"] is False
+        release.set()
 
     asyncio.run(scenario())
 
@@ -475,7 +486,7 @@ def test_against_the_embedded_exchange_candidates_come_with_true_books() -> None
     """Books of the feed equal the exchange's own after thousands of deltas, and its mispricings are found."""
 
     async def scenario() -> None:
-        world = UniverseConfig(events=6, mispricing_every_ms=300)
+        world = UniverseConfig(events=6, mispricing_every_ms=300, deltas_per_second=1_500)
         options = ExchangeOptions(7, CREDENTIALS.key_id, KEY.public_key(), Cash(1_000_000_000), universe=world)
         exchange = create_exchange(options, SystemClock().now_ms)
         await exchange.start()

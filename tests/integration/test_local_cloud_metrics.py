@@ -1,6 +1,8 @@
 """Metrics and alarms that AWS has by itself: embedded metrics, queue depths, functions, workflows."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra.local.patches.metrics import breaches, state_of
+from infra.local.log_driver import LogDriver
+from infra.local.patches.metrics import breaches, queue_depths, state_of
 from tests.integration.local_cloud_support import RESERVED, WORKER, Deployed, deployed, wait_for
 
 
@@ -48,6 +51,30 @@ def test_a_log_line_put_by_any_process_is_a_metric_too(stack: Deployed) -> None:
     events = [{"timestamp": now_ms, "message": json.dumps(line)}, {"timestamp": now_ms, "message": '{"_aws": 1}'}]
     logs.put_log_events(logGroupName="/ecs/feed", logStreamName="one", logEvents=events)
     assert total(stack, "LocalCloud", "Frames", service="feed") == 3
+
+
+def test_a_process_beside_the_cloud_has_its_lines_in_a_log_group_and_its_metrics_counted(stack: Deployed) -> None:
+    logs = stack.client("logs")
+    logs.create_log_group(logGroupName="/ecs/beside")
+    script = (
+        "import json, sys, time\n"
+        "print('hello')\n"
+        "directive = {'Namespace': 'LocalCloud', 'Dimensions': [['service']], 'Metrics': [{'Name': 'Gaps'}]}\n"
+        "meta = {'Timestamp': int(time.time() * 1000), 'CloudWatchMetrics': [directive]}\n"
+        "print(json.dumps({'_aws': meta, 'service': 'beside', 'Gaps': 2}))\n"
+        "print('\\n'.join(['x' * 100] * 2000))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        driver = LogDriver(stack.cloud.url, "/ecs/beside", "feed/one", process.stdout)
+        driver.start()
+        process.wait()
+        driver.wait(10)
+    assert driver.dropped == 0
+    found = logs.get_log_events(logGroupName="/ecs/beside", logStreamName="feed/one", startFromHead=True, limit=10000)
+    assert [event["message"] for event in found["events"]][:1] == ["hello"]
+    assert len(found["events"]) == 2002
+    assert total(stack, "LocalCloud", "Gaps", service="beside") == 2
 
 
 def test_invocations_and_errors_are_counted_once_whoever_calls(stack: Deployed) -> None:
@@ -154,3 +181,15 @@ def test_m_out_of_n_datapoints_are_enough() -> None:
     alarm = {**ALARM, "DatapointsToAlarm": 2, "TreatMissingData": "notBreaching"}
     assert state_of(alarm, [True, False, True]) == "ALARM"
     assert state_of(alarm, [True, False, None]) == "OK"
+
+
+def test_messages_are_counted_by_what_is_happening_to_them() -> None:
+    messages = [
+        {"sent_at": 90.0, "visible_at": 90.0, "receive_count": 0},
+        {"sent_at": 80.0, "visible_at": 130.0, "receive_count": 1},
+        {"sent_at": 95.0, "visible_at": 130.0, "receive_count": 0},
+    ]
+    depths, oldest = queue_depths(messages, 100.0)
+    assert list(depths.values()) == [1, 1, 1]
+    assert oldest == 80.0
+    assert queue_depths([], 100.0)[1] == 100.0

@@ -5,11 +5,11 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kalshi_arb.domain.basket import LegTerms
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, order_fee
 from kalshi_arb.domain.grid import CENT_GRID
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price
-from kalshi_arb.domain.basket import LegTerms
 from kalshi_arb.domain.opportunity import Leg
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
 from kalshi_arb.execution.exposure import FeeRules, highest_cost, worst_loss

@@ -223,7 +223,7 @@ def test_drops_of_every_stage_and_what_they_mean(world: World) -> None:
     assert body["explanation"] == [
         "Discovery accepted 5 groups and dropped 9, mostly one market (8), flat fee (1).",
         "The screen let 9 candidates through and dropped 4, mostly stale (4).",
-        "Detection started 2 baskets and dropped 7, mostly fee_rounding (6), group_busy (1).",
+        "Detection started 2 baskets and dropped 7, mostly fee rounding (6), group busy (1).",
         "The risk check accepted 1 and refused 1, mostly depth (1).",
     ]
 

@@ -277,9 +277,7 @@ def test_a_market_opens_and_closes_silently_and_its_orders_are_cancelled_at_the_
 @pytest.mark.parametrize(
     ("payout", "member_gets", "maker_gets"), [(ONE_DOLLAR, 10, 0), (Price(0), 0, 10), (Price(5_000), 5, 5)]
 )
-def test_settlement_pays_yes_its_payout_and_no_the_complement(
-    payout: Price, member_gets: int, maker_gets: int
-) -> None:
+def test_settlement_pays_yes_its_payout_and_no_the_complement(payout: Price, member_gets: int, maker_gets: int) -> None:
     core = still_core(multiplier=0)
     rest(core, TICKER, NO, 60, 10)
     buy(core, TICKER, YES, 40, 10)

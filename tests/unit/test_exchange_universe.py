@@ -198,10 +198,43 @@ def test_a_steady_one_keeps_them() -> None:
     assert universe.mispricings.counts.partly == 1
 
 
+def test_taking_every_leg_of_a_mispricing_gains_at_least_its_edge_a_set() -> None:
+    core, universe = open_world(replace(BUSY, mispricing_contracts=(20, 30)))
+    member = core.accounts[MEMBER]
+    taken: Counter[str] = Counter()
+    for _ in run(core, universe, 15):
+        for live in universe.mispricings.live():
+            if live.event_ticker in taken:
+                continue
+            taken[live.event_ticker] = 1
+            for order_id in live.order_ids:
+                entry = core.resting(order_id)
+                assert entry is not None
+                market, order = entry
+                new = NewOrder(
+                    market.ticker, order.outcome.other, complement(order.price), Count(20 * ONE_CONTRACT),
+                    TimeInForce.FILL_OR_KILL,
+                )  # fmt: skip
+                core.place(MEMBER, new)
+    for _ in run(core, universe, 60):
+        pass
+    assert len(taken) > 15
+    profit = Counter[str]()
+    for fill in member.fills:
+        profit[core.markets[fill.ticker].event.ticker] -= fill.price * fill.count + fill.fee
+    for settlement in member.settlements:
+        profit[settlement.event_ticker] += settlement.revenue
+    least = 20 * BUSY.mispricing_edge[0] * ONE_CONTRACT
+    assert {event: gain for event, gain in profit.items() if gain < least} == {}
+    assert universe.mispricings.counts.taken == len(taken)
+
+
 def test_the_world_keeps_its_size_while_events_come_and_go() -> None:
     core, universe = open_world(replace(QUIET, event_life_ms=(4_000, 8_000), retention_ms=2_000))
     for ms in run(core, universe, 20):
-        trading = [event for event in core.events.values() if event.markets[0].open_ms <= ms < event.markets[0].close_ms]
+        trading = [
+            event for event in core.events.values() if event.markets[0].open_ms <= ms < event.markets[0].close_ms
+        ]
         waiting = [event for event in core.events.values() if event.markets[0].open_ms > ms]
         assert len(trading) + len(waiting) == QUIET.events
     assert universe.events_settled > 40

@@ -321,7 +321,13 @@ def test_positions_leave_zeros_out() -> None:
 
 @pytest.mark.parametrize(("result", "value", "payout"), [("yes", 100, 10_000), ("no", None, 0), ("scalar", 50, 5_000)])
 def test_settlements_pay_what_one_yes_paid(result: str, value: int | None, payout: int) -> None:
-    row = {"ticker": "A", "market_result": result, "value": value, "revenue": 250, "settled_time": "2026-06-14T07:33:32Z"}
+    row = {
+        "ticker": "A",
+        "market_result": result,
+        "value": value,
+        "revenue": 250,
+        "settled_time": "2026-06-14T07:33:32Z",
+    }
     (paid,) = Exchange(ok({"settlements": [row], "cursor": ""})).trading.settlements(0)
     assert paid == Settlement("A", Price(payout), Cash(2_500_000), 1_781_422_412_000)
 

@@ -105,7 +105,9 @@ def test_credentials_never_show_the_key() -> None:
     assert "PRIVATE" not in repr(credentials)
 
 
-@pytest.mark.parametrize("secret", [{}, {"key_id": "a"}, {"key_id": "", "private_key": "b"}, {"key_id": 1, "private_key": "b"}])
+@pytest.mark.parametrize(
+    "secret", [{}, {"key_id": "a"}, {"key_id": "", "private_key": "b"}, {"key_id": 1, "private_key": "b"}]
+)
 def test_a_secret_with_a_part_missing_is_refused(secret: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match="key secret"):
         credentials_from_secret(secret)

@@ -260,7 +260,9 @@ def test_a_gap_on_another_subscription_leaves_the_books_alone() -> None:
 def test_lifecycle_of_events_and_their_fees() -> None:
     session = Session()
     event = {"event_ticker": "KXA"}
-    frames = [json.dumps({"type": t, "sid": 2, "seq": 1, "msg": event}) for t in ("event_lifecycle", "event_fee_update")]
+    frames = [
+        json.dumps({"type": t, "sid": 2, "seq": 1, "msg": event}) for t in ("event_lifecycle", "event_fee_update")
+    ]
     assert session.feed(*frames) == [
         LifecycleSeen("KXA", "event_lifecycle"),
         LifecycleSeen("KXA", "event_fee_update"),

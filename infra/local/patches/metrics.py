@@ -30,16 +30,10 @@ _HISTORY = Seam("services.cloudwatch", "_record_history")
 _ACTIONS = Seam("services.cloudwatch", "_dispatch_alarm_actions")
 _PARENTS = Seam("services.cloudwatch", "_evaluate_parent_alarms")
 _QUEUES = Seam("services.sqs", "_queues")
-_REFRESH = Seam("services.sqs", "_refresh_counts")
 _STATUS_EVENT = Seam("services.stepfunctions", "_emit_execution_status_event")
 _PUT_LOGS = Seam("services.cloudwatch_logs", "_put_log_events")
 _SCOPE = Seam("core.responses", "request_scope")
 
-_DEPTHS = {
-    "ApproximateNumberOfMessagesVisible": "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible": "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed": "ApproximateNumberOfMessagesDelayed",
-}
 _ENDS = {"FAILED": "ExecutionsFailed", "SUCCEEDED": "ExecutionsSucceeded", "ABORTED": "ExecutionsAborted"}
 
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -87,19 +81,32 @@ def _publish_line(line: Mapping[str, Any], store: Any) -> None:
 
 
 def publish_queue_depths(now: float) -> None:
-    """One point per queue and count, and the age of the oldest message, as SQS publishes each minute.
+    """The depths of every queue and the age of its oldest message, as SQS publishes each minute.
 
     :param now: seconds since the epoch
     """
-    record, refresh, scope = _RECORD.value(), _REFRESH.value(), _SCOPE.value()
+    record, scope = _RECORD.value(), _SCOPE.value()
     for (account, region, _), queue in _QUEUES.value().all_items():
         with scope(account, region):
-            refresh(queue)
             dimensions = {"QueueName": queue["name"]}
-            for metric, attribute in _DEPTHS.items():
-                record("AWS/SQS", metric, float(queue["attributes"][attribute]), "Count", dimensions)
-            oldest = min((message.get("sent_at", now) for message in list(queue["messages"])), default=now)
+            # Read only: the queue's own counting also drops messages, which must not race with a send.
+            depths, oldest = queue_depths(list(queue["messages"]), now)
+            for metric, depth in depths.items():
+                record("AWS/SQS", metric, float(depth), "Count", dimensions)
             record("AWS/SQS", "ApproximateAgeOfOldestMessage", now - oldest, "Seconds", dimensions)
+
+
+def queue_depths(messages: Sequence[Mapping[str, Any]], now: float) -> tuple[dict[str, int], float]:
+    """How many messages wait, are being worked on or are delayed, and when the oldest was sent."""
+    visible = [message for message in messages if message.get("visible_at", 0) <= now]
+    hidden = [message for message in messages if message.get("visible_at", 0) > now]
+    received = [message for message in hidden if message.get("receive_count")]
+    depths = {
+        "ApproximateNumberOfMessagesVisible": len(visible),
+        "ApproximateNumberOfMessagesNotVisible": len(received),
+        "ApproximateNumberOfMessagesDelayed": len(hidden) - len(received),
+    }
+    return depths, min((message.get("sent_at", now) for message in messages), default=now)
 
 
 def breaches(alarm: Mapping[str, Any], points: Sequence[Mapping[str, Any]], now: float) -> list[bool | None]:
@@ -216,7 +223,6 @@ def apply() -> None:
     _HISTORY.function(["alarm_name", "old_state", "new_state", "reason", "alarm_type", "reason_data"])
     _ACTIONS.function(["alarm", "old_state", "new_state", "reason"])
     _PARENTS.function(["child", "seen"])
-    _REFRESH.function(["q"])
     _SCOPE.value()
     for store in (_METRICS, _ALARMS, _QUEUES):
         if not hasattr(store.value(), "all_items"):

@@ -139,7 +139,7 @@ class Assessor:
             found = self._trading.find_orders(tickers, since_ms)
             row = replace(row, orders=resolve(row, found, user_data_ms, self._policy))
         if any(is_unbooked(order) for order in row.orders):
-            orders, entries, _ = book(row, self._trading.fills(tickers, since_ms))
+            orders, entries = book(row, self._trading.fills(tickers, since_ms))
             # The ledger first: an order counts as booked only when its fills are in it.
             self._ledger.append(entries)
             row = replace(row, orders=orders)

@@ -96,14 +96,16 @@ def decide(
         way = completion(basket, books, _buyable(basket))
         if way is not None:
             ways.append(way)
-    if _unwind_rounds(basket) < policy.unwind_rounds:
+    may_unwind = _unwind_rounds(basket) < policy.unwind_rounds
+    if may_unwind:
         ways += unwinds(basket, books)
     best = max(ways, key=lambda way: (way.worst, -len(way.unwinds) - len(way.completions)))
     if best.completions:
         return Send(_orders(basket, best.completions, now_ms), BasketState.EXECUTING)
     if best.unwinds:
         return Send(_orders(basket, best.unwinds, now_ms), BasketState.UNWINDING)
-    if resting.worst < 0 and now_ms - _last_sent(basket.orders) < policy.patience_ms:
+    hopeful = may_unwind and resting.worst < 0 and not _is_even(basket)
+    if hopeful and now_ms - _last_sent(basket.orders) < policy.patience_ms:
         return Wait(1, "no book offers a way to a smaller loss yet")
     return End(BasketState.HELD, _what_failed(basket))
 
@@ -123,6 +125,14 @@ def _buyable(basket: Basket) -> frozenset[int]:
     """Legs that may still be bought: each has one completion, and one that was withdrawn unsent does not count."""
     used = {order.leg for order in basket.orders if order.purpose is Purpose.COMPLETE and order.rejection != WITHDRAWN}
     return frozenset(range(len(basket.legs))) - used
+
+
+def _is_even(basket: Basket) -> bool:
+    """Whether the basket holds the same share of every leg: a smaller copy of the proved bundle, with no excess."""
+    first = basket.leg_position(0)
+    return all(
+        basket.leg_position(index) * basket.legs[0].count == first * leg.count for index, leg in enumerate(basket.legs)
+    )
 
 
 def _unwind_rounds(basket: Basket) -> int:

@@ -56,30 +56,25 @@ def resolve(
     return tuple(judged(order) for order in basket.orders)
 
 
-def book(
-    basket: Basket, fills: Iterable[Fill]
-) -> tuple[tuple[BasketOrder, ...], list[LedgerEntry], tuple[BasketOrder, ...]]:
-    """Exact costs from the exchange's fills: all orders, the ledger entries, and the orders still not accounted for.
+def book(basket: Basket, fills: Iterable[Fill]) -> tuple[tuple[BasketOrder, ...], list[LedgerEntry]]:
+    """Exact costs from the exchange's fills: all orders, and the ledger entries of those that could be booked.
 
     An order is booked only when its fills add up to what it filled, all of them of its own market and outcome.
     """
     by_order: dict[str, dict[str, Fill]] = {}
     for fill in fills:
         by_order.setdefault(fill.order_id, {})[fill.trade_id] = fill
-    orders, entries, missing = [], [], []
+    orders: list[BasketOrder] = []
+    entries: list[LedgerEntry] = []
     for order in basket.orders:
-        if not is_unbooked(order):
+        own = list(by_order.get(order.order_id or "", {}).values()) if is_unbooked(order) else []
+        if not own or not _adds_up(order, own):
             orders.append(order)
-            continue
-        own = list(by_order.get(order.order_id or "", {}).values())
-        if not _adds_up(order, own):
-            orders.append(order)
-            missing.append(order)
             continue
         cost = Cash(sum(notional(fill.price, fill.count) for fill in own))
         orders.append(replace(order, cost=cost, fee=Cash(sum(fill.fee for fill in own)), booked=True))
         entries += [fill_entry(fill, basket.basket_id) for fill in own]
-    return tuple(orders), entries, tuple(missing)
+    return tuple(orders), entries
 
 
 def is_unbooked(order: BasketOrder) -> bool:

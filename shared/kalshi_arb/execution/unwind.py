@@ -60,9 +60,7 @@ def unwinds(basket: Basket, books: Mapping[str, BookSnapshot]) -> list[WayOut]:
     ways = []
     for targets in _targets(basket):
         steps = _selling(basket, books, targets)
-        if not steps:
-            continue
-        if is_safe(basket, steps):
+        if steps and is_safe(basket, steps):
             ways.append(_way(basket, (), steps))
         else:
             ways += [_way(basket, (), (step,)) for step in steps if is_safe(basket, (step,))]
@@ -86,10 +84,8 @@ def completion(basket: Basket, books: Mapping[str, BookSnapshot], buyable: froze
     buys = []
     for leg, target in enumerate(targets):
         missing = target - basket.leg_position(leg)
-        if missing > 0:
-            step = _step(basket, books, leg, Count(missing), opposite=False)
-            if step is not None:
-                buys.append(step)
+        if missing > 0 and (step := _step(basket, books, leg, Count(missing), opposite=False)) is not None:
+            buys.append(step)
     if not buys or not is_safe(basket, buys):
         return None
     return _way(basket, buys, _selling(basket, books, targets))
@@ -133,10 +129,8 @@ def _selling(basket: Basket, books: Mapping[str, BookSnapshot], targets: Sequenc
     steps = []
     for leg, target in enumerate(targets):
         excess = basket.leg_position(leg) - target
-        if excess > 0:
-            step = _step(basket, books, leg, Count(excess), opposite=True)
-            if step is not None:
-                steps.append(step)
+        if excess > 0 and (step := _step(basket, books, leg, Count(excess), opposite=True)) is not None:
+            steps.append(step)
     return tuple(steps)
 
 

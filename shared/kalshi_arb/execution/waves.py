@@ -48,17 +48,7 @@ class WaveExecutor:
 
         :raises ConflictError: other writers kept being first, and nothing was sent.
         """
-        sending: Basket | None = None
-        for tries in range(_CONFLICT_TRIES):
-            row = self._baskets.get(basket_id)
-            if row is None or not self._may_send(row, attempt, wave):
-                return 0
-            try:
-                sending = self._mark_sent(row, wave)
-                break
-            except ConflictError:
-                if tries == _CONFLICT_TRIES - 1:
-                    raise
+        sending = self._take(basket_id, attempt, wave)
         if sending is None:
             return 0
         orders = [order for order in sending.orders if order.wave == wave and order.state is OrderState.SENT]
@@ -78,6 +68,19 @@ class WaveExecutor:
         if unknown:
             self._status.count("execution", {"unknown_orders": unknown})
         return sum(order.rejection != NOT_SENT for order in after)
+
+    def _take(self, basket_id: str, attempt: int, wave: int) -> Basket | None:
+        """The row with the wave's orders marked as sent, or None when nothing may be sent."""
+        for tries in range(1, _CONFLICT_TRIES + 1):
+            row = self._baskets.get(basket_id)
+            if row is None or not self._may_send(row, attempt, wave):
+                return None
+            try:
+                return self._mark_sent(row, wave)
+            except ConflictError:
+                if tries == _CONFLICT_TRIES:
+                    raise
+        return None
 
     def _may_send(self, row: Basket, attempt: int, wave: int) -> bool:
         planned = [order for order in row.planned_orders() if order.wave == wave]

@@ -1,0 +1,457 @@
+"""Accounting for orders and choosing the next step, one situation at a time."""
+
+from dataclasses import replace
+
+import pytest
+
+from kalshi_arb.domain.basket import Basket, BasketState, OrderState, Purpose
+from kalshi_arb.domain.errors import ConflictError, StoreError, TransitionError
+from kalshi_arb.domain.money import Count, Price
+from kalshi_arb.domain.portfolio import Fill
+from kalshi_arb.execution.assess import Action, Assessment
+from kalshi_arb.execution.ending import Ending
+from kalshi_arb.execution.machine import decide_without_books
+from kalshi_arb.execution.plan import WITHDRAWN
+from kalshi_arb.fakes import Fault
+from kalshi_arb.kalshi.errors import RetryableError
+from kalshi_arb.ports import AlertKind
+from tests.basket_world import NO, YES, World, leg, partition
+
+
+@pytest.fixture
+def world() -> World:
+    world = World(partition())
+    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    return world
+
+
+@pytest.fixture
+def basket_id(world: World) -> str:
+    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    assert world.risk.run(basket.basket_id, 1).accepted
+    return basket.basket_id
+
+
+def step(world: World, basket_id: str) -> Assessment:
+    return world.assessor.run(basket_id, world.row(basket_id).attempt)
+
+
+def after_first_wave(world: World, basket_id: str) -> Assessment:
+    assert world.executor.run(basket_id, 1, 0) == 1
+    return step(world, basket_id)
+
+
+def after_second_wave(world: World, basket_id: str) -> Assessment:
+    answer = after_first_wave(world, basket_id)
+    world.executor.run(basket_id, 1, answer.wave)
+    return step(world, basket_id)
+
+
+def test_the_next_planned_wave_follows_a_whole_fill_without_reading_books(
+    world: World, basket_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.executor.run(basket_id, 1, 0)
+
+    def never(tickers: object) -> None:
+        raise AssertionError("no time for that between two waves")
+
+    monkeypatch.setattr(world.exchange, "orderbooks", never)
+    assert step(world, basket_id) == Assessment(Action.WAVE, BasketState.EXECUTING, wave=1)
+    planned = world.row(basket_id).planned_orders()
+    assert [(o.leg, o.request.count, o.request.limit) for o in planned] == [(1, 1000, 3000), (2, 1000, 3000)]
+
+
+def test_asking_again_before_the_wave_ran_gives_the_same_answer(world: World, basket_id: str) -> None:
+    first = after_first_wave(world, basket_id)
+    row = world.row(basket_id)
+    assert step(world, basket_id) == first
+    assert world.row(basket_id) == row
+
+
+def test_costs_and_fees_become_the_exchanges_own(world: World, basket_id: str) -> None:
+    after_first_wave(world, basket_id)
+    order = world.row(basket_id).orders[0]
+    fills = world.exchange.fills(["EV-0"], 0)
+    assert order.booked
+    assert order.cost == sum(fill.price * fill.count for fill in fills)
+    assert order.fee == sum(fill.fee for fill in fills)
+    assert {entry.basket_id for entry in world.ledger.all()} == {basket_id}
+    assert len(world.ledger.all()) == len(fills)
+
+
+def test_a_killed_first_leg_ends_flat_and_free(world: World, basket_id: str) -> None:
+    world.exchange.caps["EV-0"] = Count(0)
+    answer = after_first_wave(world, basket_id)
+    row = world.row(basket_id)
+    assert answer == Assessment(Action.END, BasketState.FLAT)
+    assert (row.locked_profit, row.settled_profit) == (0, 0)
+    assert "fill_or_kill" in row.reason
+    assert not world.reservations.held
+    assert world.status.counters("execution") == {"end.flat": 1}
+    assert [alert.alert_id for alert in world.notifier.published] == [f"{basket_id}-end"]
+
+
+def test_a_lock_says_what_it_earns_in_the_worst_state(world: World, basket_id: str) -> None:
+    assert after_second_wave(world, basket_id) == Assessment(Action.END, BasketState.LOCK)
+    row = world.row(basket_id)
+    spent = world.opening - sum(world.exchange.balance().values())
+    assert row.locked_profit == 10_000_000 - spent
+    assert row.locked_profit >= row.expected_profit
+    assert set(world.reservations.held[basket_id]) == {"market#EV-0", "market#EV-1", "market#EV-2", "event#EV"}
+
+
+# Unknown is not failed
+
+
+def test_an_order_whose_answer_was_lost_is_found_by_its_own_id(world: World, basket_id: str) -> None:
+    world.exchange.faults.append(Fault.LOST_ANSWER)
+    assert after_first_wave(world, basket_id).action is Action.WAVE
+    assert world.row(basket_id).orders[0].filled == 1000
+    assert world.status.counters("execution") == {"unknown_orders": 1, "resolved_orders": 1}
+
+
+def test_absence_counts_only_when_the_reads_are_far_enough_past_the_sending(world: World, basket_id: str) -> None:
+    world.exchange.faults.append(Fault.LOST_REQUEST)
+    world.executor.run(basket_id, 1, 0)
+    must_pass = world.policy.write_timeout_ms + world.policy.margin_ms
+    world.exchange.read_lag_ms = 700
+    world.clock.advance(must_pass + 700)
+    answer = step(world, basket_id)
+    assert (answer.action, answer.state) == (Action.WAIT, BasketState.EXECUTING)
+    assert world.row(basket_id).orders[0].state is OrderState.UNKNOWN
+    world.clock.advance(1)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.FLAT)
+    order = world.row(basket_id).orders[0]
+    assert (order.state, order.filled) == (OrderState.ABSENT, 0)
+
+
+def test_a_dead_executor_leaves_an_order_that_is_asked_for(world: World, basket_id: str) -> None:
+    save, calls = world.baskets.save, []
+
+    def die_after_sending(basket: Basket) -> Basket:
+        calls.append(basket)
+        if len(calls) == 2:
+            raise RuntimeError("killed")
+        return save(basket)
+
+    world.baskets.save = die_after_sending  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        world.executor.run(basket_id, 1, 0)
+    world.baskets.save = save  # type: ignore[method-assign]
+    assert world.row(basket_id).orders[0].state is OrderState.SENT
+    assert step(world, basket_id).action is Action.WAVE
+    assert world.status.counters("execution") == {"resolved_orders": 1}
+
+
+def test_fills_that_do_not_add_up_yet_are_waited_for(world: World, basket_id: str) -> None:
+    world.executor.run(basket_id, 1, 0)
+    world.exchange.read_lag_ms = 1_200
+    assert step(world, basket_id) == Assessment(Action.WAIT, BasketState.EXECUTING, wait_seconds=1)
+    assert not world.ledger.all()
+    world.clock.advance(1_200)
+    assert step(world, basket_id).action is Action.WAVE
+
+
+@pytest.mark.parametrize("wrong", ["count", "ticker", "outcome"])
+def test_fills_that_contradict_the_order_are_never_booked(
+    world: World, basket_id: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.executor.run(basket_id, 1, 0)
+    fills = world.exchange.fills
+    change = {"count": {"count": Count(101)}, "ticker": {"ticker": "EV-1"}, "outcome": {"outcome": NO}}[wrong]
+
+    def contradict(tickers: list[str], since_ms: int) -> list[Fill]:
+        first, *rest = fills(tickers, since_ms)
+        return [replace(first, **change), *rest]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.exchange, "fills", contradict)
+    assert step(world, basket_id).action is Action.WAIT
+    assert not world.row(basket_id).orders[0].booked
+    assert not world.ledger.all()
+
+
+def test_a_fill_listed_twice_counts_once(world: World, basket_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.executor.run(basket_id, 1, 0)
+    fills = world.exchange.fills
+    monkeypatch.setattr(world.exchange, "fills", lambda tickers, since: fills(tickers, since) * 2)
+    assert step(world, basket_id).action is Action.WAVE
+
+
+def test_an_order_that_stays_unaccounted_for_reaches_a_person_and_stays_open(world: World, basket_id: str) -> None:
+    world.executor.run(basket_id, 1, 0)
+    world.exchange.read_lag_ms = 10**9
+    waits = 0
+    while (answer := step(world, basket_id)).action is Action.WAIT:
+        waits += 1
+        world.clock.sleep(answer.wait_seconds)
+    assert 10 < waits < 61
+    assert answer == Assessment(Action.END, BasketState.EXECUTING)
+    row = world.row(basket_id)
+    assert (row.state, row.orders[0].filled, row.orders[0].booked) == (BasketState.EXECUTING, 1000, False)
+    (alert,) = world.notifier.published
+    assert alert.kind is AlertKind.ERROR
+    assert row.orders[0].request.client_order_id in alert.text
+    # The sweeper asks again, and when the exchange shows it the basket goes on.
+    world.exchange.read_lag_ms = 0
+    assert world.drive(basket_id).state in (BasketState.LOCK, BasketState.HELD)
+    world.assert_ended_well(basket_id)
+
+
+def test_a_read_that_fails_is_waited_for(world: World, basket_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.executor.run(basket_id, 1, 0)
+
+    def fail(tickers: object, since_ms: int) -> None:
+        raise RetryableError("no answer")
+
+    monkeypatch.setattr(world.exchange, "fills", fail)
+    assert step(world, basket_id).action is Action.WAIT
+
+
+# Completing, unwinding, holding
+
+
+def fade(world: World, ticker: str, contracts: int) -> None:
+    """The second batch gets only so many contracts of a ticker."""
+
+    def cap(orders: object) -> None:
+        if len(world.exchange.batches) == 2:
+            world.exchange.caps[ticker] = Count(contracts * 100)
+
+    world.exchange.before_place = cap
+
+
+def test_what_is_missing_is_bought_once_more_at_the_first_limit(world: World, basket_id: str) -> None:
+    fade(world, "EV-2", 4)
+    answer = after_second_wave(world, basket_id)
+    assert answer == Assessment(Action.WAVE, BasketState.EXECUTING, wave=2)
+    (order,) = world.row(basket_id).planned_orders()
+    assert (order.purpose, order.leg, order.request.count, order.request.limit) == (Purpose.COMPLETE, 2, 600, 3000)
+    world.executor.run(basket_id, 1, 2)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.LOCK)
+
+
+def test_a_leg_is_completed_once_and_then_the_excess_is_unwound(world: World, basket_id: str) -> None:
+    world.offer(("EV-0", NO, 72, 50), ("EV-1", NO, 72, 50))
+    fade(world, "EV-2", 4)
+    answer = after_second_wave(world, basket_id)
+    world.exchange.caps["EV-2"] = Count(0)
+    world.executor.run(basket_id, 1, answer.wave)
+    answer = step(world, basket_id)
+    assert answer == Assessment(Action.WAVE, BasketState.UNWINDING, wave=3)
+    planned = world.row(basket_id).planned_orders()
+    assert [(o.leg, o.request.outcome, o.request.count, o.request.limit) for o in planned] == [
+        (0, NO, 600, 7200),
+        (1, NO, 600, 7200),
+    ]
+    world.executor.run(basket_id, 1, 3)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.HELD)
+    row = world.row(basket_id)
+    assert [row.leg_position(index) for index in range(3)] == [400, 400, 400]
+    world.assert_ended_well(basket_id)
+
+
+def test_without_depth_at_the_first_limit_nothing_is_completed(world: World, basket_id: str) -> None:
+    world.offer(("EV-0", NO, 72, 50), ("EV-1", NO, 72, 50), ("EV-2", NO, 72, 50))
+
+    def dearer(orders: object) -> None:
+        if len(world.exchange.batches) == 2:
+            world.exchange.set_book("EV-2", yes_bids=[(2800, 5000)], no_bids=[(6900, 9000)])
+
+    world.exchange.before_place = dearer
+    assert after_second_wave(world, basket_id) == Assessment(Action.WAVE, BasketState.UNWINDING, wave=2)
+    world.executor.run(basket_id, 1, 2)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.FLAT)
+    row = world.row(basket_id)
+    assert row.settled_profit == row.locked_profit
+    assert row.locked_profit is not None
+    assert -row.exposure_bound < row.locked_profit < 0
+    world.assert_ended_well(basket_id)
+
+
+def test_a_partial_completion_is_matched_by_unwinding_the_rest(world: World, basket_id: str) -> None:
+    world.offer(("EV-0", NO, 72, 50), ("EV-1", NO, 72, 50))
+
+    def thin(orders: object) -> None:
+        if len(world.exchange.batches) == 2:
+            world.exchange.set_book("EV-2", no_bids=[(7000, 500)])
+
+    world.exchange.before_place = thin
+    answer = after_second_wave(world, basket_id)
+    # Five were there and were bought, none is left: bring the others down to five.
+    assert answer.state is BasketState.UNWINDING
+    assert [o.request.count for o in world.row(basket_id).planned_orders()] == [500, 500]
+
+
+def test_a_loss_waits_a_while_for_a_book_and_is_then_held(world: World, basket_id: str) -> None:
+    world.exchange.before_place = lambda _orders: (
+        [world.exchange.set_book(ticker) for ticker in ("EV-1", "EV-2")] if len(world.exchange.batches) == 2 else None
+    )
+    answer = after_second_wave(world, basket_id)
+    assert (answer.action, answer.wait_seconds) == (Action.WAIT, 1)
+    while answer.action is Action.WAIT:
+        world.clock.sleep(answer.wait_seconds)
+        answer = step(world, basket_id)
+    assert answer == Assessment(Action.END, BasketState.HELD)
+    row = world.row(basket_id)
+    assert row.leg_position(0) == 1000
+    assert row.locked_profit == sum(world.exchange.balance().values()) - world.opening
+    world.assert_ended_well(basket_id)
+
+
+def test_a_book_that_comes_back_within_the_patience_is_used(world: World, basket_id: str) -> None:
+    world.exchange.before_place = lambda _orders: (
+        [world.exchange.set_book(ticker) for ticker in ("EV-1", "EV-2")] if len(world.exchange.batches) == 2 else None
+    )
+    assert after_second_wave(world, basket_id).action is Action.WAIT
+    world.clock.advance(2_000)
+    world.offer(("EV-0", NO, 71, 20))
+    assert step(world, basket_id) == Assessment(Action.WAVE, BasketState.UNWINDING, wave=2)
+
+
+# Stopping, sleeping, racing
+
+
+def test_a_stop_after_the_first_wave_unwinds_instead_of_going_on(world: World, basket_id: str) -> None:
+    world.offer(("EV-0", NO, 72, 50))
+    after_first_wave(world, basket_id)
+    world.status.put("control", {"stop": True})
+    assert world.executor.run(basket_id, 1, 1) == 0
+    assert step(world, basket_id) == Assessment(Action.WAVE, BasketState.UNWINDING, wave=2)
+    row = world.row(basket_id)
+    assert [order.rejection for order in row.orders if order.wave == 1] == [WITHDRAWN, WITHDRAWN]
+    assert world.executor.run(basket_id, 1, 2) == 1
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.FLAT)
+
+
+def test_a_stop_before_anything_was_sent_refuses(world: World, basket_id: str) -> None:
+    world.status.put("control", {"stop": True})
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.REFUSED)
+    assert world.row(basket_id).reason == "stopped"
+    assert not world.reservations.held
+
+
+def test_a_first_wave_that_could_not_start_may_be_tried_again_only_while_its_proof_is_fresh(
+    world: World, basket_id: str
+) -> None:
+    assert step(world, basket_id) == Assessment(Action.WAVE, BasketState.RESERVED, wave=0)
+    world.clock.advance(world.policy.plan_fresh_ms + 1)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.REFUSED)
+    assert world.row(basket_id).reason == "expired"
+
+
+def test_a_plan_that_slept_is_withdrawn_and_decided_again_on_books_of_now(world: World, basket_id: str) -> None:
+    after_first_wave(world, basket_id)
+    world.clock.advance(world.policy.plan_fresh_ms + 1)
+    answer = step(world, basket_id)
+    assert answer == Assessment(Action.WAVE, BasketState.EXECUTING, wave=2)
+    row = world.row(basket_id)
+    assert {order.purpose for order in row.planned_orders()} == {Purpose.COMPLETE}
+    world.executor.run(basket_id, 1, 2)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.LOCK)
+    world.assert_ended_well(basket_id)
+
+
+def test_an_old_attempt_decides_nothing(world: World, basket_id: str) -> None:
+    world.executor.run(basket_id, 1, 0)
+    fenced = world.baskets.save(replace(world.row(basket_id), attempt=2))
+    assert world.assessor.run(basket_id, 1) == Assessment(Action.END, BasketState.EXECUTING)
+    assert world.row(basket_id) == fenced
+
+
+def test_an_end_once_decided_does_not_change_its_mind(world: World, basket_id: str) -> None:
+    world.exchange.before_place = lambda _orders: (
+        [world.exchange.set_book(ticker) for ticker in ("EV-1", "EV-2")] if len(world.exchange.batches) == 2 else None
+    )
+    after_second_wave(world, basket_id)
+    world.clock.advance(world.policy.patience_ms)
+    release = world.reservations.release
+
+    def die(basket_id: str, prefix: str = "") -> None:
+        raise RuntimeError("killed")
+
+    world.reservations.release = die  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        step(world, basket_id)
+    world.reservations.release = release  # type: ignore[method-assign]
+    # Now there would be a way out, but the reservation may be gone already.
+    world.offer(("EV-0", NO, 71, 20))
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.HELD)
+    assert world.row(basket_id).leg_position(0) == 1000
+
+
+def test_an_ended_basket_stays_as_it_is(world: World, basket_id: str) -> None:
+    after_second_wave(world, basket_id)
+    row = world.row(basket_id)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.LOCK)
+    assert world.row(basket_id) == row
+
+
+def test_a_basket_that_is_not_there_is_an_error(world: World) -> None:
+    with pytest.raises(StoreError, match="no basket nobody"):
+        world.assessor.run("nobody", 1)
+
+
+def test_a_writer_that_is_always_first_is_reported(
+    world: World, basket_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.executor.run(basket_id, 1, 0)
+
+    def lose(basket: Basket) -> Basket:
+        raise ConflictError("another writer was first")
+
+    monkeypatch.setattr(world.baskets, "save", lose)
+    with pytest.raises(ConflictError):
+        step(world, basket_id)
+
+
+def test_nothing_is_decided_while_an_order_is_unaccounted_for(world: World, basket_id: str) -> None:
+    with pytest.raises(TransitionError, match="not accounted for"):
+        decide_without_books(world.row(basket_id), stopped=False, now_ms=0)
+
+
+def test_an_end_that_was_never_decided_cannot_be_carried_out(world: World, basket_id: str) -> None:
+    ending = Ending(
+        baskets=world.baskets, reservations=world.reservations, status=world.status, notifier=world.notifier,
+        clock=world.clock,
+    )  # fmt: skip
+    with pytest.raises(TransitionError, match="no end was decided"):
+        ending.carry_out(world.row(basket_id))
+
+
+def test_many_waves_end_in_holding_what_is_there(world: World, basket_id: str) -> None:
+    world.offer(("EV-0", NO, 72, 50))
+    after_first_wave(world, basket_id)
+    row = world.row(basket_id)
+    old = replace(row.orders[0], wave=world.policy.most_waves)
+    world.baskets.save(replace(row, orders=(old,), waves=((0,),)))
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.HELD)
+
+
+def test_unwinding_takes_a_bounded_number_of_rounds(world: World, basket_id: str) -> None:
+    world.offer(*((f"EV-{number}", NO, 72, 50) for number in range(3)))
+
+    def starve(orders: object) -> None:
+        world.exchange.caps.update({"EV-1": Count(0), "EV-2": Count(0)})
+        if len(world.exchange.batches) > 1:
+            world.exchange.caps["EV-0"] = Count(100)
+
+    world.exchange.before_place = starve
+    row = world.drive(basket_id)
+    assert row.state is BasketState.HELD
+    assert row.leg_position(0) == 1000 - 100 * world.policy.unwind_rounds
+    assert len({o.wave for o in row.orders if o.purpose is Purpose.UNWIND}) == world.policy.unwind_rounds
+    world.assert_ended_well(basket_id)
+
+
+def test_the_unwind_of_a_no_is_limited_on_the_grid_of_yes_prices() -> None:
+    world = World(partition())
+    world.offer(*((f"EV-{number}", NO, 60, 20 + number) for number in range(3)))
+    world.offer(("EV-0", YES, 44, 50))
+    basket = world.propose(*(leg(f"EV-{number}", NO, 10, 60) for number in range(3)))
+    world.exchange.before_place = lambda _orders: (
+        [world.exchange.set_book(ticker) for ticker in ("EV-1", "EV-2")] if len(world.exchange.batches) == 2 else None
+    )
+    row = world.drive(basket.basket_id)
+    assert row.state is BasketState.FLAT
+    unwind = row.orders[-1].request
+    assert (unwind.outcome, unwind.limit) == (YES, Price(4400))

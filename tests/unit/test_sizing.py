@@ -1,0 +1,63 @@
+"""A bundle is cut to the limits in its own proportions, in whole contracts where it has them."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.money import Count, Price
+from kalshi_arb.domain.opportunity import Leg
+from kalshi_arb.risk.sizing import largest_that_fits
+
+
+def bundle(*counts: int) -> tuple[Leg, ...]:
+    return tuple(Leg(f"M{n}", Outcome.NO, Count(count), Price(5000)) for n, count in enumerate(counts))
+
+
+def counts(legs: tuple[Leg, ...]) -> tuple[int, ...]:
+    return tuple(leg.count for leg in legs)
+
+
+def at_most(total: int):  # type: ignore[no-untyped-def]  # a one-line predicate
+    return lambda legs: sum(leg.count for leg in legs) <= total
+
+
+def test_a_bundle_that_fits_is_left_alone() -> None:
+    assert counts(largest_that_fits(bundle(700, 700), at_most(1400))) == (700, 700)
+
+
+def test_equal_legs_shrink_to_the_last_whole_contract_that_fits() -> None:
+    assert counts(largest_that_fits(bundle(9600, 9600, 9600), at_most(10_000))) == (3300, 3300, 3300)
+
+
+def test_unequal_legs_keep_their_proportion() -> None:
+    assert counts(largest_that_fits(bundle(6000, 4000, 2000), at_most(1300))) == (600, 400, 200)
+
+
+def test_fractions_shrink_in_hundredths() -> None:
+    assert counts(largest_that_fits(bundle(196, 196), at_most(11))) == (5, 5)
+
+
+def test_a_bundle_without_a_smaller_copy_is_refused() -> None:
+    assert largest_that_fits(bundle(700, 600), at_most(1200)) == ()
+    assert largest_that_fits(bundle(100, 100), at_most(199)) == ()
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    st.integers(1, 60),
+    st.sampled_from([1, 100]),
+    st.integers(0, 9000),
+)
+def test_no_larger_copy_would_have_fitted(shape: list[int], size: int, unit: int, limit: int) -> None:
+    legs = bundle(*(part * size * unit for part in shape))
+    found = largest_that_fits(legs, at_most(limit))
+    assert sum(counts(found)) <= limit
+    if found:
+        assert len({leg.count * 10**6 // planned.count for leg, planned in zip(found, legs, strict=True)}) == 1
+    whole = all(leg.count % 100 == 0 for leg in legs)
+    smallest = [part // math.gcd(*shape) * (100 if whole else 1) for part in shape]
+    if counts(found) != counts(legs):
+        grown = [have + more for have, more in zip(counts(found) or [0] * len(legs), smallest, strict=True)]
+        assert sum(grown) > limit or sum(grown) > sum(counts(legs))
