@@ -60,15 +60,14 @@ def build(settings: Settings) -> FeedService:
     )
 
 
-async def serve(service: FeedService) -> None:
-    """Run until SIGTERM or SIGINT."""
+async def serve(service: FeedService, last_moment: threading.Timer) -> None:
+    """Run until SIGTERM or SIGINT, which also starts the ``last_moment``."""
     stop = asyncio.Event()
 
     def request_stop() -> None:
-        stop.set()
-        last_moment = threading.Timer(LAST_MOMENT_S, os._exit, (EXIT_STOPPED,))
-        last_moment.daemon = True
-        last_moment.start()
+        if not stop.is_set():
+            stop.set()
+            last_moment.start()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,18 +77,22 @@ async def serve(service: FeedService) -> None:
 
 def main() -> int:
     """Run the feed; returns the exit code."""
+    last_moment = threading.Timer(LAST_MOMENT_S, os._exit, (EXIT_STOPPED,))
+    last_moment.daemon = True
     try:
         service = build(read_settings(os.environ))
         # What was built so far lives as long as the process: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
-        asyncio.run(serve(service))
+        asyncio.run(serve(service, last_moment))
     except SettingsError as error:
         return _fail(EXIT_SETTINGS, error)
     except AuthError as error:
         return _fail(EXIT_KEY, f"{error}. Check the key id, the private key, its scopes and this machine's clock.")
     except KalshiArbError as error:
         return _fail(EXIT_FAILED, error)
+    finally:
+        last_moment.cancel()
     return EXIT_STOPPED
 
 

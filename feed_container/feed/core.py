@@ -7,16 +7,15 @@ inside one millisecond. Complete means that a later ``ts_ms`` was seen, or that 
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from feed.config import FeedConfig
 from feed.gate import Gate, Verdict
 from kalshi_arb.detection.screen import Screen
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.kalshi.frames import decode_frame
-from kalshi_arb.kalshi.stream import BookStream, exchange_ms_of
+from kalshi_arb.kalshi.frames import Delta, decode_frame
+from kalshi_arb.kalshi.stream import BookStream
 from kalshi_arb.kalshi.stream_events import (
     BookChanged,
     BookReplaced,
@@ -34,8 +33,7 @@ from kalshi_arb.schemas import Candidate, Lifecycle
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """When a frame arrived: our UTC milliseconds for records, monotonic nanoseconds for measuring."""
 
     utc_ms: int
@@ -99,8 +97,7 @@ class FeedCore:
     def frame(self, data: bytes | str, received: Moment) -> None:
         """Take in one frame; judges what an earlier exchange millisecond changed before the frame is applied."""
         frame = decode_frame(data)
-        exchange_ms = exchange_ms_of(frame)
-        if exchange_ms > self._exchange_ms:
+        if type(frame) is Delta and (exchange_ms := frame.msg.ts_ms) > self._exchange_ms:
             if self._dirty:
                 self.judge(received.utc_ms)
             self._exchange_ms = exchange_ms
@@ -128,10 +125,7 @@ class FeedCore:
         self._waiting = {group_id: at for group_id, at in self._waiting.items() if group_id in ids}
         self._dirty.clear()
         for ticker in tickers:
-            book = self.stream.book(ticker)
-            if book is not None:
-                screen.update(book)
-                self._mark(ticker, now)
+            self._screen(ticker, now)
 
     def watch(self, group_ids: Collection[str]) -> None:
         """Groups whose books are copied as often as near ones, since a person or a basket watches them."""
@@ -148,7 +142,8 @@ class FeedCore:
         """Judge every group that changed: its exchange millisecond is complete."""
         dirty, self._dirty = self._dirty, {}
         for group_id, received in dirty.items():
-            self._waiting.pop(group_id, None)
+            if self._waiting:
+                self._waiting.pop(group_id, None)
             edge = self.screen.edge(group_id)
             if edge is not None and edge > 0:
                 self._offer(group_id, edge, received, now_ms)
@@ -169,18 +164,18 @@ class FeedCore:
         group = self.screen.group(group_id)
         if group is None:
             return
-        books = []
-        for market in group.markets:
-            book = self.stream.freeze(market.ticker, self._config.depth)
-            if book is None:
-                self.drops["stale_book"] += 1
-                return
-            books.append(book)
-        verdict = self._gate.decide(group_id, edge, tuple(book.version for book in books), now_ms)
+        # Versions first: most candidates end here, and copying books is the dear part.
+        versions = [self.stream.version(market.ticker) for market in group.markets]
+        known = tuple(version for version in versions if version is not None)
+        if len(known) < len(versions):
+            self.drops["stale_book"] += 1
+            return
+        verdict = self._gate.decide(group_id, edge, known, now_ms)
         if verdict is Verdict.SEND:
+            copies = (self.stream.freeze(market.ticker, self._config.depth) for market in group.markets)
+            books = tuple(book for book in copies if book is not None)
             self.candidates += 1
-            candidate = Candidate(group_id, group.fingerprint, tuple(books), edge, received.utc_ms, 0)
-            self._outlet.candidate(candidate, received)
+            self._outlet.candidate(Candidate(group_id, group.fingerprint, books, edge, received.utc_ms, 0), received)
         elif verdict is Verdict.TOO_SOON:
             self.drops["cooldown"] += 1
             self._waiting[group_id] = received
@@ -251,13 +246,13 @@ class FeedCore:
 
     def _screen(self, ticker: str, now: Moment) -> None:
         book = self.stream.book(ticker)
-        if book is not None:
-            self.screen.update(book)
-            self._mark(ticker, now)
-
-    def _mark(self, ticker: str, now: Moment) -> None:
+        if book is None:
+            return
+        repriced = self.screen.update(book)
         for group_id in self.screen.groups_of(ticker):
-            self._dirty.setdefault(group_id, now)
+            # Sizes alone matter to a candidate only: there is more, or less, of it now.
+            if repriced or (self.screen.edge(group_id) or 0) > 0:
+                self._dirty.setdefault(group_id, now)
 
     def all_drops(self) -> Mapping[str, int]:
         """What was dropped by reason, groups of no known structure included."""

@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cash", type=_cash, default="10000", help="dollars in all, split over the shards (default %(default)s)")
     add("--cent-account", action="store_true", help="round balances to cents, as for accounts through brokers")
     add("--read-lag-ms", type=int, default=serving.read_lag_ms, help="how far portfolio reads lag")
+    add("--reply-ms", type=int, default=serving.reply_ms, help="how long the answer to an executed order takes")
     add("--step-ms", type=int, default=serving.step_ms, help="pause between two steps of the universe")
     add("--events", type=int, default=world.events, help="events alive at a time")
     add("--deltas-per-second", type=int, default=world.deltas_per_second, help="book changes a second, all markets")
@@ -85,10 +86,14 @@ def _options(arguments: argparse.Namespace) -> ExchangeOptions:
         )
     except ValueError as error:
         raise ExchangeStartError(str(error)) from error
-    if arguments.step_ms < 1 or arguments.read_lag_ms < 0:
-        raise ExchangeStartError("--step-ms must be at least 1 and --read-lag-ms not negative")
+    if arguments.step_ms < 1 or arguments.read_lag_ms < 0 or arguments.reply_ms < 0:
+        raise ExchangeStartError("--step-ms must be at least 1, --read-lag-ms and --reply-ms not negative")
     server = ServerConfig(
-        host=arguments.host, port=arguments.port, step_ms=arguments.step_ms, read_lag_ms=arguments.read_lag_ms
+        host=arguments.host,
+        port=arguments.port,
+        step_ms=arguments.step_ms,
+        read_lag_ms=arguments.read_lag_ms,
+        reply_ms=arguments.reply_ms,
     )
     precision = Precision.CENT if arguments.cent_account else Precision.DIRECT
     return ExchangeOptions(

@@ -3,6 +3,7 @@
 Handlers read the request, ask or change the core, and shape the answer; every rule is in the core.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
@@ -44,6 +45,7 @@ class RestApi:
     :param tick: brings the core to the present and sends what happened meanwhile
     :param flush: sends what a request made happen
     :param read_lag_ms: how far portfolio reads are behind the truth
+    :param reply_ms: how long the answer to an order takes after the order was executed
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class RestApi:
         tick: Callable[[], None],
         flush: Callable[[], None],
         read_lag_ms: int,
+        reply_ms: int,
     ) -> None:
         self._core = core
         self._keys = keys
@@ -62,6 +65,7 @@ class RestApi:
         self._tick = tick
         self._flush = flush
         self._read_lag_ms = read_lag_ms
+        self._reply_seconds = reply_ms / 1000
 
     def routes(self) -> list[web.RouteDef]:
         """Every route."""
@@ -367,8 +371,10 @@ class RestApi:
             return _unreadable(error)
         self._tick()
         order = self._core.place(account.account_id, read_order(fields))
+        answer = wire.ack_json(order, self._core.now_ms)
         self._flush()
-        return json_response(wire.ack_json(order, self._core.now_ms), 201)
+        await asyncio.sleep(self._reply_seconds)
+        return json_response(answer, 201)
 
     async def _create_batch(self, request: web.Request) -> web.Response:
         account = self._account(request)
@@ -382,6 +388,7 @@ class RestApi:
         self._tick()
         answers = [self._create_item(account, item) for item in items]
         self._flush()
+        await asyncio.sleep(self._reply_seconds)
         return json_response({"orders": answers}, 201)
 
     def _create_item(self, account: Account, item: object) -> wire.Json:

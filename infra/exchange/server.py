@@ -28,17 +28,19 @@ WS_PATH = "/trade-api/ws/v2"
 REST_PATH = "/trade-api/v2"
 PING_PAYLOAD = b"heartbeat"
 _MAX_MESSAGE = 64 * 1024 * 1024
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Where and how the exchange serves. ``buffer_frames`` unread frames end a session's subscription (error 25)."""
+    """Where and how the exchange serves. ``buffer_frames`` unread frames end a session's subscription (error 25);
+    ``reply_ms`` is how long the answer to an order is under way after the order was executed."""
 
     host: str = "127.0.0.1"
     port: int = 0
     step_ms: int = 20
     read_lag_ms: int = 0
+    reply_ms: int = 0
     ping_seconds: float = 10.0
     buffer_frames: int = 20_000
 
@@ -46,9 +48,16 @@ class ServerConfig:
 class _Connection:
     """One WebSocket with its unread frames."""
 
-    def __init__(self, session: StreamSession, socket: web.WebSocketResponse, limit: int) -> None:
+    def __init__(
+        self,
+        session: StreamSession,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        limit: int,
+    ) -> None:
         self.session = session
         self.socket = socket
+        self._transport = transport
         self.sent = 0
         self._limit = limit
         self._frames: deque[Frame] = deque()
@@ -77,6 +86,13 @@ class _Connection:
             while self._frames:
                 await self.socket.send_str(self._frames.popleft().text)
                 self.sent += 1
+
+    async def close(self) -> None:
+        """Say goodbye, but never wait for a peer that does not read."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await asyncio.wait_for(self.socket.close(code=1001, message=b"exchange stops"), _CLOSE_SECONDS)
+        if self._transport is not None:
+            self._transport.abort()
 
     async def ping(self, seconds: float) -> None:
         """Send the heartbeat until cancelled."""
@@ -142,7 +158,7 @@ class ExchangeServer:
         _check_loopback(self._config.host)
         api = RestApi(
             self.core, self._keys, now_ms=self._now_ms, tick=self.tick, flush=self.flush,
-            read_lag_ms=self._config.read_lag_ms,
+            read_lag_ms=self._config.read_lag_ms, reply_ms=self._config.reply_ms,
         )  # fmt: skip
         app = web.Application(middlewares=[api.answer], client_max_size=_MAX_MESSAGE)
         app.add_routes(api.routes())
@@ -174,11 +190,7 @@ class ExchangeServer:
         if clockwork is not None:
             clockwork.cancel()
             await asyncio.gather(clockwork, return_exceptions=True)
-        closing = [
-            asyncio.wait_for(connection.socket.close(code=1001, message=b"exchange stops"), _CLOSE_SECONDS)
-            for connection in self._connections.values()
-        ]
-        await asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.gather(*(connection.close() for connection in list(self._connections.values())))
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -217,7 +229,8 @@ class ExchangeServer:
             return refusal_response(refusal)
         socket = web.WebSocketResponse(max_msg_size=_MAX_MESSAGE, timeout=_CLOSE_SECONDS)
         await socket.prepare(request)
-        connection = _Connection(StreamSession(self.core, account_id), socket, self._config.buffer_frames)
+        session = StreamSession(self.core, account_id)
+        connection = _Connection(session, socket, request.transport, self._config.buffer_frames)
         self._connection_number += 1
         number = self._connection_number
         self._connections[number] = connection

@@ -31,6 +31,13 @@ from kalshi_arb.cli.local_state import STATE_FOLDER
     help="Share of mispricings that vanish as soon as one of their legs is hit.",
 )
 @click.option(
+    "--reply-ms",
+    type=click.IntRange(0, 10_000),
+    default=20,
+    show_default=True,
+    help="How long the exchange's answer to an order takes.",
+)
+@click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=STATE_FOLDER,
@@ -45,6 +52,7 @@ def run(
     exchange_port: int,
     cash: int,
     fade_share: float,
+    reply_ms: int,
     folder: Path,
 ) -> None:
     """Start exchange, cloud, feed and functions on loopback and keep an account of what happens.
@@ -60,7 +68,7 @@ def run(
     """
     from infra.local.runner import Options, Runner
 
-    options = Options(seconds, as_json, seed, port, exchange_port, cash, fade_share, folder.resolve())
+    options = Options(seconds, as_json, seed, port, exchange_port, cash, fade_share, reply_ms, folder.resolve())
     result = Runner(options, dict(os.environ), sys.stderr).run()
     if as_json:
         click.echo(json.dumps(result))

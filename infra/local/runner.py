@@ -64,6 +64,7 @@ class Options:
     exchange_port: int
     cash: int
     fade_share: float
+    reply_ms: int
     folder: Path
 
 
@@ -236,7 +237,7 @@ class Runner:
             [
                 *("-m", "infra.exchange", "--port", str(options.exchange_port), "--seed", str(options.seed)),
                 *("--public-key-file", str(public), "--key-id", KEY_ID, "--cash", str(options.cash)),
-                *("--fade-share", str(options.fade_share)),
+                *("--fade-share", str(options.fade_share), "--reply-ms", str(options.reply_ms)),
             ],
             logs / "exchange.log",
             {},
@@ -291,6 +292,8 @@ class Runner:
             if seconds is not None and now - began >= seconds:
                 break
             self._check_alive(feed, cloud, exchange)
+            if self._first_proof is None and stores.status.counters("detection").get("opportunity.proved"):
+                self._first_proof = time.monotonic() - self._began
             if now >= next_look:
                 next_look = now + interval
                 self._show(reader.read(now - began), state)
@@ -343,8 +346,6 @@ class Runner:
         self._peak_mb = max(self._peak_mb, total / 2**20)
 
     def _show(self, account: Account, state: RunState) -> None:
-        if self._first_proof is None and account.opportunities.get("proved"):
-            self._first_proof = time.monotonic() - self._began
         lines = as_text(account, state.page_url)
         if not self._out.isatty():
             lines = [f"{round(account.seconds):4} s  " + " | ".join(" ".join(line.split()) for line in lines[2:8])]

@@ -84,8 +84,8 @@ def test_a_bracket_event_of_eight_markets_on_one_subscription() -> None:
         book = replay.stream.book(ticker)
         assert book is not None
         check_levels(book)
-        assert dict(book.yes) == truth[ticker, "yes"]  # type: ignore[arg-type]
-        assert dict(book.no) == truth[ticker, "no"]  # type: ignore[arg-type]
+        assert dict(book.yes) == truth[ticker, "yes"]
+        assert dict(book.no) == truth[ticker, "no"]
 
 
 def long_frames() -> Iterator[dict[str, Any]]:

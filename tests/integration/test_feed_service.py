@@ -378,7 +378,9 @@ def test_status_and_health_file_say_how_the_feed_is(tmp_path: Path) -> None:
         assert status()["stale_books"] == 0
         assert status()["groups"] == 1
         assert status()["mode"] == "simulated"
-        (miss,) = status()["misses"]  # type: ignore[misc]
+        misses = status()["misses"]
+        assert isinstance(misses, list)
+        (miss,) = misses
         # YES > 70 at 0.60 and NO > 72 at 0.60 with a fee of 0.0168 each: 0.2336 dollars short.
         assert miss["edge_dollars"] == "-0.2336000000"
         assert miss["text"].startswith("buy YES > 70 at 0.6000 and buy NO > 72 at 0.6000")

@@ -1,5 +1,6 @@
 """The exposure bound against brute force: every fill vector of small orders, every state."""
 
+from dataclasses import replace
 from itertools import product
 
 from hypothesis import given, settings
@@ -59,7 +60,7 @@ def test_the_bound_is_the_worst_of_every_fill_vector(bundle, precision: Precisio
             )
             worst = max(worst, paid - back)
     bound = worst_loss(group, legs, waves, precision=precision, smallest_fill=Count(smallest), orders_per_leg=1)
-    assert worst <= bound <= worst + len(legs)
+    assert worst <= bound <= worst + len(legs) * precision
 
 
 @settings(max_examples=300, deadline=None)
@@ -78,3 +79,29 @@ def test_no_sequence_of_fills_at_or_below_the_limit_costs_more(
     paid = sum(price * size for price, size in taken) + order_fee(schedule, taken, precision)
     terms = LegTerms(CENT_GRID, schedule, 0)
     assert paid <= highest_cost(terms, count, limit, FeeRules(precision, Count(smallest)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    schedule=schedules,
+    limit=prices,
+    payout=st.one_of(payouts, st.integers(-40, 40)),
+    count=st.integers(1, 250),
+    precision=st.sampled_from(Precision),
+    smallest=st.sampled_from([1, 7, 50, 100, 300]),
+)
+def test_the_worst_part_of_one_order_is_found_without_trying_all(
+    schedule: FeeSchedule, limit: Price, payout: int, count: int, precision: Precision, smallest: int
+) -> None:
+    # Payouts close to the limit are where the roundings decide which part is worst.
+    paid = Price(min(ONE_DOLLAR, max(0, limit + payout if payout <= 40 else payout)))
+    own = replace(market("M"), fees=schedule)
+    group = Group("g", Family.LADDER, "EV", (own,), (State("s", (paid,), Basis.CERTAIN),), (), "print")
+    rules = FeeRules(precision, Count(smallest))
+    terms = LegTerms(own.grid, schedule, 0)
+    worst = max(0, *(highest_cost(terms, Count(part), limit, rules) - paid * part for part in range(1, count + 1)))
+    bound = worst_loss(
+        group, [Leg("M", Outcome.YES, Count(count), limit)], (), precision=precision, smallest_fill=Count(smallest),
+        orders_per_leg=1,
+    )  # fmt: skip
+    assert worst <= bound <= worst + precision

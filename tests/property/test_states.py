@@ -15,6 +15,7 @@ from kalshi_arb.relations.intervals import line_states
 from tests.market_samples import listing, market
 
 HALF = Decimal("0.5")
+ENDS = [(low, high) for low in (False, True) for high in (False, True)]
 
 thresholds = st.builds("{} {}".format, st.sampled_from([">", ">=", "<", "<="]), st.integers(0, 8))
 brackets = st.tuples(st.integers(0, 8), st.integers(1, 3)).map(lambda pair: f"{pair[0]} .. {pair[0] + pair[1]}")
@@ -44,7 +45,7 @@ def outcomes(markets: list[Market]) -> set[tuple[int, ...]]:
     """Every payout vector over a grid finer than the strikes and every reading of the brackets' ends."""
     values = [Decimal(step) * HALF for step in range(-2, 26)]
     found = set()
-    for readings in product(list(product((False, True), repeat=2)), repeat=len(markets)):
+    for readings in product(ENDS, repeat=len(markets)):
         ends = {one.ticker: reading for one, reading in zip(markets, readings, strict=True)}
         for value in values:
             found.add(tuple(int(ONE_DOLLAR) if pays(one, value, ends) else 0 for one in markets))

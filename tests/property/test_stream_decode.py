@@ -168,11 +168,11 @@ def test_remembered_amounts_are_the_amounts(price: int, count: int) -> None:
 def test_a_text_is_an_amount_for_the_cache_exactly_when_it_is_one(text: str) -> None:
     for cached, plain in ((price_of, price_from_wire), (count_of, count_from_wire)):
         try:
-            expected: int | None = plain(text)  # type: ignore[operator]
+            expected: int | None = plain(text)
         except AmountError:
             expected = None
         try:
-            actual: int | None = cached(text)  # type: ignore[operator]
+            actual: int | None = cached(text)
         except AmountError:
             actual = None
         assert actual == expected

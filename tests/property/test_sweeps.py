@@ -6,6 +6,7 @@ worst state (CBC). Its optimum and the sweep's integer value must be the same nu
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pulp
 import pytest
@@ -303,12 +304,8 @@ def test_crossed_and_missing_books_offer_nothing() -> None:
 
 def test_an_unpriceable_market_is_an_error_not_a_guess() -> None:
     found = group("> 1", "> 2")
-    strange = Group(
-        found.group_id, found.family, found.event_ticker,
-        tuple(m.__class__(**{**{f: getattr(m, f) for f in m.__dataclass_fields__}, "fees": FeeSchedule(FeeType.FLAT)})
-              for m in found.markets),
-        found.states, found.relations, found.fingerprint,
-    )  # fmt: skip
+    flat = FeeSchedule(FeeType.FLAT)
+    strange = replace(found, markets=tuple(replace(one, fees=flat) for one in found.markets))
     with pytest.raises(ProofError, match="flat"):
         propose(strange, books(ask_book("> 1", 40, 1), bid_book("> 2", 60, 1)))
 
@@ -334,11 +331,18 @@ def test_a_thin_edge_is_sized_below_the_level_end() -> None:
 def test_deep_books_with_many_level_ends_stay_cheap_to_judge() -> None:
     found = group("< 1", *(f"{n} .. {n}.9" for n in range(1, 40)), ">= 40", fees=NO_FEES)
     deep = [
-        book(ticker, yes=[(cents, 1 + (place * 7 + cents) % 13) for cents in range(1, 31)])
+        book(ticker, yes=[(cents, 1 + (place * 7 + cents) % 13 + place / 100) for cents in range(1, 31)])
         for place, ticker in enumerate(found.tickers)
     ]
     legs = propose(found, books(*deep))
     assert judged(found, legs, books(*deep), ONE_CONTRACT).grade is Grade.PROVED
+
+
+@pytest.mark.parametrize("strikes", [("> 1", "> 2"), ("0 .. 1", "3 .. 4")])
+def test_a_purchase_that_costs_more_than_a_dollar_is_never_worth_it(strikes: tuple[str, str]) -> None:
+    # Twenty times the usual fee: NO at 90 cents costs 1.026 dollars.
+    found = group(*strikes, fees=FeeSchedule(FeeType.QUADRATIC, 200_000))
+    assert propose(found, books(*(book(ticker, yes=[(10, 10)], no=[(89, 10)]) for ticker in strikes))) == ()
 
 
 @given(st.integers(1, 9_999), st.integers(0, 100_000))

@@ -12,6 +12,7 @@ from kalshi_arb.execution.assess import Action, Assessment
 from kalshi_arb.execution.ending import Ending
 from kalshi_arb.execution.machine import decide_without_books
 from kalshi_arb.execution.plan import WITHDRAWN
+from kalshi_arb.execution.reconcile import sent_at
 from kalshi_arb.fakes import Fault
 from kalshi_arb.kalshi.errors import RetryableError
 from kalshi_arb.ports import AlertKind
@@ -436,8 +437,11 @@ def test_unwinding_takes_a_bounded_number_of_rounds(world: World, basket_id: str
             world.exchange.caps["EV-0"] = Count(100)
 
     world.exchange.before_place = starve
+    start = world.clock.now_ms()
     row = world.drive(basket_id)
     assert row.state is BasketState.HELD
+    # After the last round there is nothing to wait for.
+    assert world.clock.now_ms() == start
     assert row.leg_position(0) == 1000 - 100 * world.policy.unwind_rounds
     assert len({o.wave for o in row.orders if o.purpose is Purpose.UNWIND}) == world.policy.unwind_rounds
     world.assert_ended_well(basket_id)
@@ -455,3 +459,61 @@ def test_the_unwind_of_a_no_is_limited_on_the_grid_of_yes_prices() -> None:
     assert row.state is BasketState.FLAT
     unwind = row.orders[-1].request
     assert (unwind.outcome, unwind.limit) == (YES, Price(4400))
+
+
+def wide(size: int = 14) -> tuple[World, str]:
+    """A partition that needs three waves."""
+    world = World(partition(size))
+    world.offer(*((f"EV-{number}", YES, 6, 20 + number) for number in range(size)))
+    world.offer(*((f"EV-{number}", NO, 95, 40) for number in range(size)))
+    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 6) for number in range(size)))
+    assert world.risk.run(basket.basket_id, 1).accepted
+    return world, basket.basket_id
+
+
+def test_a_partial_second_wave_is_completed_together_with_the_third_on_books_of_now() -> None:
+    world, basket_id = wide()
+    fade(world, "EV-3", 4)
+    assert after_second_wave(world, basket_id) == Assessment(Action.WAVE, BasketState.EXECUTING, wave=2)
+    planned = {order.leg: order for order in world.row(basket_id).planned_orders()}
+    assert set(planned) == {3, 11, 12, 13}
+    assert planned[3].request.count == 600
+    assert {leg: order.purpose for leg, order in planned.items()} == {
+        3: Purpose.COMPLETE, 11: Purpose.ENTER, 12: Purpose.ENTER, 13: Purpose.ENTER,
+    }  # fmt: skip
+    world.executor.run(basket_id, 1, 2)
+    assert step(world, basket_id) == Assessment(Action.END, BasketState.LOCK)
+    world.assert_ended_well(basket_id)
+
+
+def test_the_third_wave_is_not_sent_when_the_second_cannot_be_completed() -> None:
+    world, basket_id = wide()
+
+    def vanish(_orders: object) -> None:
+        if len(world.exchange.batches) == 2:
+            world.exchange.set_book("EV-3")
+
+    world.exchange.before_place = vanish
+    answer = after_second_wave(world, basket_id)
+    assert answer.state is BasketState.UNWINDING
+    first = world.row(basket_id).planned_orders()
+    assert len(first) == 10
+    row = world.drive(basket_id)
+    assert row.state is BasketState.FLAT
+    assert {len(batch) for batch in world.exchange.batches} <= {1, 10}
+    world.assert_ended_well(basket_id)
+
+
+def test_one_leg_alone_is_unwound_when_the_price_of_the_other_is_too_bad(world: World, basket_id: str) -> None:
+    world.offer(("EV-0", NO, 71, 50), ("EV-1", NO, 99, 50))
+    world.exchange.before_place = lambda _orders: (
+        world.exchange.set_book("EV-2") if len(world.exchange.batches) == 2 else None
+    )
+    assert after_second_wave(world, basket_id) == Assessment(Action.WAVE, BasketState.UNWINDING, wave=2)
+    (order,) = world.row(basket_id).planned_orders()
+    assert (order.leg, order.request.count) == (0, 1000)
+
+
+def test_an_order_that_was_never_sent_has_no_sending_time(world: World, basket_id: str) -> None:
+    with pytest.raises(ValueError, match="never sent"):
+        sent_at(world.row(basket_id).orders[0])

@@ -14,7 +14,7 @@ from kalshi_arb.domain.errors import SettingsError
 
 def kalshi_arb(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "kalshi_arb.cli.__main__", *arguments],
+        [sys.executable, "-m", "kalshi_arb.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=120,

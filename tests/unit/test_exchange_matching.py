@@ -233,6 +233,27 @@ def test_a_maker_who_can_no_longer_pay_leaves_the_book_instead_of_trading() -> N
     assert not core.markets[TICKER].resting()
 
 
+def test_a_resting_order_trades_with_the_last_cent_it_reserved() -> None:
+    core = still_core(dollars=5, multiplier=0)
+    order = buy(core, TICKER, YES, 50, 10, GTC)
+    assert core.accounts[MEMBER].available(2) == 0
+    assert buy(core, TICKER, NO, 50, 10, account=MAKER).filled == 1_000
+    assert not core.is_resting(order.order_id)
+    assert cash(core) == 0
+
+
+def test_what_an_order_frees_by_closing_may_back_its_resting_rest() -> None:
+    core = still_core(dollars=6, multiplier=0)
+    rest(core, TICKER, YES, 40, 10)
+    buy(core, TICKER, NO, 60, 10)
+    assert cash(core) == 0
+    rest(core, TICKER, NO, 50, 8)
+    order = buy(core, TICKER, YES, 50, 10, GTC)
+    assert (order.filled, order.remaining, order.status) == (800, 200, OrderStatus.RESTING)
+    assert core.accounts[MEMBER].available(2) == 3_000_000
+    assert refusal(core, TICKERS[1], YES, 50, 7)[1] == "insufficient_balance"
+
+
 def test_cancelling_gives_the_reserved_cash_back_and_needs_the_right_shard() -> None:
     core = still_core()
     order = buy(core, TICKER, YES, 40, 10, GTC)

@@ -36,14 +36,14 @@ def test_the_worst_case_of_buying_a_partition_is_that_only_the_winner_is_missing
     legs = [leg("EV-0", YES, 10, 30), leg("EV-1", YES, 10, 20), leg("EV-2", YES, 10, 40)]
     # The first leg fills whole or nothing does, so the worst is: it and one more lose, and the winner did not fill.
     expected = cost(30, 10) + cost(40, 10)
-    assert expected <= loss(group, legs, ((0,), (1, 2))) <= expected + 3
+    assert expected <= loss(group, legs, ((0,), (1, 2))) <= expected + 3 * Precision.DIRECT
 
 
 def test_a_wave_of_several_legs_may_fill_in_any_part() -> None:
     legs = [leg("EV-0", YES, 10, 30), leg("EV-1", YES, 10, 20), leg("EV-2", YES, 10, 40)]
     # The dearest two lose, the cheapest one wins unbought.
     expected = cost(30, 10) + cost(40, 10)
-    assert expected <= loss(partition(), legs, ((0, 1, 2),)) <= expected + 3
+    assert expected <= loss(partition(), legs, ((0, 1, 2),)) <= expected + 3 * Precision.DIRECT
 
 
 def test_a_completion_may_round_its_fee_once_more() -> None:
@@ -56,7 +56,7 @@ def test_a_first_leg_that_cannot_lose_leaves_only_the_others() -> None:
     group = ladder()
     legs = [leg("LD-0", YES, 5, 10), leg("LD-2", NO, 5, 20)]
     # When the first threshold is missed the NO pays as soon as it filled; unfilled, the YES alone is lost.
-    assert cost(10, 5) <= loss(group, legs, ((0,), (1,))) <= cost(10, 5) + 2
+    assert cost(10, 5) <= loss(group, legs, ((0,), (1,))) <= cost(10, 5) + Precision.DIRECT
 
 
 def test_nothing_can_be_lost_on_legs_that_always_pay() -> None:
@@ -106,7 +106,7 @@ def test_an_order_under_way_counts_at_its_worst_part() -> None:
     buying = worst_of_any_fill(
         payouts, terms, [1000, 0], [0, 0], Cash(3_000_000), [Purchase(1, False, Count(1000), Price(3000))], DIRECT
     )
-    assert held - cost(30, 10) - 1 <= buying <= held - cost(30, 10)
+    assert held - cost(30, 10) - Precision.DIRECT <= buying <= held - cost(30, 10)
     selling = worst_of_any_fill(
         payouts, terms, [1000, 0], [0, 0], Cash(3_000_000), [Purchase(0, True, Count(1000), Price(8000))], DIRECT
     )

@@ -1,9 +1,13 @@
 """The feed's threads, its way out, its group watcher, its connector's waiting times and its start."""
 
+import asyncio
+import gc
 import json
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -317,7 +321,7 @@ ENVIRONMENT = {
 
 
 @pytest.fixture
-def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def composed(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A bootstrap that hands out stores in memory, and no settings in the environment yet."""
     parts = SimpleNamespace(key=KEY)
     for name in ENVIRONMENT:
@@ -328,8 +332,8 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     ):  # fmt: skip
         monkeypatch.setattr(bootstrap, name, lambda _settings, made=made: made)
     monkeypatch.setattr(bootstrap, "credentials", lambda _settings: Credentials("id", parts.key))
-    monkeypatch.setattr(feed_main.gc, "freeze", lambda: None)
-    yield parts
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    return parts
 
 
 def start(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]) -> int:
@@ -364,7 +368,7 @@ def test_settings_that_cannot_be_used_are_one_line_and_code_2(
 def test_a_missing_stream_address_is_named(
     composed: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(feed_main.os, "environ", {k: v for k, v in ENVIRONMENT.items() if "WS" not in k})
+    monkeypatch.setattr(os, "environ", {k: v for k, v in ENVIRONMENT.items() if "WS" not in k})
     assert feed_main.main() == 2
     assert "KALSHI_ARB_WS_URL is not set" in capsys.readouterr().err
 
@@ -396,10 +400,29 @@ def test_every_end_has_its_code(
     error: Exception | None,
     code: int,
 ) -> None:
-    async def end(_: object) -> None:
+    async def end(*_: object) -> None:
         if error is not None:
             raise error
 
     monkeypatch.setattr(feed_main, "serve", end)
     assert start(monkeypatch, {}) == code
     assert capsys.readouterr().err.count("\n") == (error is not None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_the_feed_to_stop(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    stopped = []
+
+    class Service:
+        async def run(self, stop: asyncio.Event) -> None:
+            for _ in range(2):
+                os.kill(os.getpid(), number)
+            await asyncio.wait_for(stop.wait(), PATIENCE_S)
+            stopped.append(number)
+
+    monkeypatch.setattr(feed_main, "read_settings", lambda _environment: None)
+    monkeypatch.setattr(feed_main, "build", lambda _settings: Service())
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(feed_main, "LAST_MOMENT_S", 3_600)
+    assert feed_main.main() == 0
+    assert stopped == [number]

@@ -99,7 +99,7 @@ def change_group(world: World) -> None:
 
 
 def thin_out(world: World) -> None:
-    world.exchange.set_book("EV-1", no_bids=[(7000, 999)])
+    world.exchange.set_book("EV-1", no_bids=[(7000, 99)])
 
 
 def raise_prices(world: World) -> None:
@@ -142,18 +142,54 @@ def test_a_stop_that_is_lifted_lets_trade_again() -> None:
 @pytest.mark.parametrize(
     ("limit", "value", "reason"),
     [
-        ("max_outlay_per_basket", "9.00", Refusal.MAX_OUTLAY_PER_BASKET),
-        ("max_exposure_per_market", "3.00", Refusal.MAX_EXPOSURE_PER_MARKET),
-        ("max_exposure_per_event", "9.00", Refusal.MAX_EXPOSURE_PER_EVENT),
-        ("max_open_outlay", "9.00", Refusal.MAX_OPEN_OUTLAY),
+        ("max_outlay_per_basket", "0.90", Refusal.MAX_OUTLAY_PER_BASKET),
+        ("max_exposure_per_market", "0.30", Refusal.MAX_EXPOSURE_PER_MARKET),
+        ("max_exposure_per_event", "0.90", Refusal.MAX_EXPOSURE_PER_EVENT),
+        ("max_open_outlay", "0.90", Refusal.MAX_OPEN_OUTLAY),
         ("max_open_baskets", 0, Refusal.MAX_OPEN_BASKETS),
-        ("max_loss_per_basket", "6.00", Refusal.MAX_LOSS_PER_BASKET),
+        ("max_loss_per_basket", "0.60", Refusal.MAX_LOSS_PER_BASKET),
         ("min_profit", "1.00", Refusal.MIN_PROFIT),
     ],
 )
-def test_each_limit_refuses_by_its_name(limit: str, value: object, reason: Refusal) -> None:
+def test_each_limit_refuses_by_its_name_what_no_smaller_size_would_fit(
+    limit: str, value: object, reason: Refusal
+) -> None:
     world, basket = proposed(limits={limit: value})
     assert refusal(world, basket) == reason == limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "contracts"),
+    [
+        ("max_outlay_per_basket", "4.80", 5),
+        ("max_exposure_per_market", "1.00", 3),
+        ("max_exposure_per_event", "2.00", 2),
+        ("max_open_outlay", "8.70", 9),
+        ("max_loss_per_basket", "2.00", 3),
+    ],
+)
+def test_a_basket_is_cut_to_the_largest_size_inside_a_limit_and_proved_at_it(
+    limit: str, value: str, contracts: int
+) -> None:
+    world, basket = proposed(limits={limit: value})
+    assert world.risk.run(basket.basket_id, 1).accepted
+    row = world.row(basket.basket_id)
+    assert {leg.count for leg in row.legs} == {contracts * 100}
+    assert row.orders[0].request.count == contracts * 100
+    assert row.certificate.floor_profit == row.expected_profit > 0
+    one_more, other = proposed(limits={limit: value})
+    larger = other.legs[0].count // 10 * (contracts + 1)
+    legs = tuple(replace(leg, count=Count(larger)) for leg in other.legs)
+    one_more.baskets.save(replace(other, legs=legs))
+    assert one_more.risk.run(other.basket_id, 1).accepted
+    assert {leg.count for leg in one_more.row(other.basket_id).legs} == {contracts * 100}
+
+
+def test_a_basket_is_cut_to_the_depth_that_is_left() -> None:
+    world, basket = proposed()
+    world.exchange.set_book("EV-1", no_bids=[(7000, 450)])
+    assert world.risk.run(basket.basket_id, 1).accepted
+    assert {leg.count for leg in world.row(basket.basket_id).legs} == {400}
 
 
 def test_the_first_trade_of_an_empty_account_passes_limits_it_is_inside_of() -> None:
@@ -180,7 +216,7 @@ def test_two_baskets_cannot_spend_the_same_dollar() -> None:
 
 
 def test_cash_counts_on_the_shard_of_each_leg() -> None:
-    rich = {0: Cash(7_000_000), 1: Cash(3_000_000)}
+    rich = {0: Cash(7_000_000), 1: Cash(300_000)}
     for cash, accepted in ((rich, False), ({0: Cash(7_000_000), 1: Cash(4_000_000)}, True)):
         world = World(partition(shards=(0, 0, 1)), cash=cash)
         world.offer(*((f"EV-{number}", YES, 30, 20) for number in range(3)))

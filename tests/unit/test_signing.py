@@ -87,7 +87,7 @@ def public() -> str:
         (pem(ED25519_KEY).replace("\n", "\\n"), "not a readable PEM private key"),
         (public(), "not a readable PEM private key"),
         (encrypted(), "encrypted"),
-        (pem(rsa.generate_private_key(public_exponent=65_537, key_size=1024)), "1024 bits"),
+        (pem(rsa.generate_private_key(public_exponent=65_537, key_size=1024)), "1024 bits"),  # noqa: S505 - refused
         (pem(ec.generate_private_key(ec.SECP256R1())), "must be RSA or Ed25519"),
     ],
 )

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from kalshi_arb.domain.book import BookVersion
-from kalshi_arb.kalshi.frames import decode_frame
-from kalshi_arb.kalshi.stream import SNAPSHOT_PATIENCE_MS, BookStream, exchange_ms_of
+from kalshi_arb.kalshi.stream import SNAPSHOT_PATIENCE_MS, BookStream
 from kalshi_arb.kalshi.stream_events import (
     BookChanged,
     BookReplaced,
@@ -46,7 +45,7 @@ class Session:
     def books(self, ticker: str) -> tuple[dict[int, int], dict[int, int]]:
         book = self.stream.book(ticker)
         assert book is not None
-        return dict(book.yes), dict(book.no)  # type: ignore[arg-type]
+        return dict(book.yes), dict(book.no)
 
 
 def open_session(*tickers: str) -> Session:
@@ -465,8 +464,3 @@ def test_a_refused_snapshot_is_asked_for_again_when_its_patience_ends() -> None:
     assert session.feed(wire.error(27, command["id"])) == [CommandFailed(27, "refused", ("A",), final=False)]  # type: ignore[arg-type]
     session.stream.tick(NOW + SNAPSHOT_PATIENCE_MS)
     assert actions(session.commands()) == [("get_snapshot", ["A"])]
-
-
-def test_the_exchange_time_of_a_frame_is_known_before_it_is_applied() -> None:
-    assert exchange_ms_of(decode_frame(wire.delta(1, "A", "yes", 1, 1, 1_234))) == 1_234
-    assert exchange_ms_of(decode_frame(wire.snapshot(1, "A"))) == 0

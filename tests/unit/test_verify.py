@@ -13,7 +13,7 @@ from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import DepthError, ProofError, UnfitBookError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, order_fee
 from kalshi_arb.domain.market import Market, Outcome, StrikeType
-from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price
+from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.opportunity import BookReference, Certificate, Grade, Leg
 from kalshi_arb.domain.state_space import Basis, Group
 from tests.market_samples import FINE_GRID, NO_FEES, NOW_MS, STANDARD_FEES, book, books, group
@@ -55,14 +55,14 @@ def test_a_ladder_pair_is_proved_with_every_number_in_place() -> None:
         group_id=found.group_id,
         fingerprint=found.fingerprint,
         grade=Grade.PROVED,
-        outlay=9_343_200,
-        fee_bound=343_200,
-        worst_profit=656_800,
-        floor_profit=656_800,
+        outlay=Cash(9_343_200),
+        fee_bound=Cash(343_200),
+        worst_profit=Cash(656_800),
+        floor_profit=Cash(656_800),
         worst_state="below 1",
         breaking_state=None,
         states_checked=3,
-        smallest_fill=100,
+        smallest_fill=Count(100),
         precision=100,
         books=(BookReference("> 1", BookVersion(1, 1, 1), 7), BookReference("> 2", BookVersion(1, 1, 1), 7)),
         judged_ms=NOW_MS + 7,

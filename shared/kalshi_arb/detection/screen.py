@@ -20,7 +20,7 @@ what selling one YES (buying one NO at the complement) frees.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nlargest
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations, pairwise
 from operator import sub
 from typing import Protocol
 
@@ -66,34 +66,39 @@ class _Quote:
         self.crossed = False
         self.ask = _NO_ASK
         self.bid = _NO_BID
-        self.book_ask: Price | None = None
-        self.book_bid: Price | None = None
+        # Best bids of both outcomes as they stand on the book; 0 on an empty side.
+        self.book_bid = 0
+        self.book_ask: int = ONE_DOLLAR
 
-    def take(self, book: Book) -> None:
+    def take(self, book: Book) -> bool:
+        """Take over the best levels; says whether anything that matters here changed (sizes do not)."""
         yes, no = book.yes.best, book.no.best
+        book_bid = yes.price if yes is not None else 0
+        book_ask = ONE_DOLLAR - no.price if no is not None else ONE_DOLLAR
+        if self.known and book_bid == self.book_bid and book_ask == self.book_ask:
+            return False
         self.known = True
-        self.crossed = book.is_crossed()
-        self.book_bid = yes.price if yes is not None else None
-        self.book_ask = Price(ONE_DOLLAR - no.price) if no is not None else None
+        self.crossed = book_bid >= book_ask
+        self.book_bid, self.book_ask = book_bid, book_ask
         self.bid, self.ask = _NO_BID, _NO_ASK
-        if self.coefficient is None:
-            # No exact fee, so no leg on this market can be proved.
-            return
-        if self.book_bid is not None:
-            self.bid = self.book_bid * _EDGE_PER_PRICE - _fee(self.coefficient, self.book_bid)
-        if self.book_ask is not None:
-            self.ask = self.book_ask * _EDGE_PER_PRICE + _fee(self.coefficient, self.book_ask)
+        coefficient = self.coefficient
+        # Without an exact fee no leg on this market can be proved.
+        if coefficient is not None:
+            if yes is not None:
+                self.bid = book_bid * _EDGE_PER_PRICE - _fee(coefficient, book_bid)
+            if no is not None:
+                self.ask = book_ask * _EDGE_PER_PRICE + _fee(coefficient, book_ask)
+        return True
 
     def buy_yes(self) -> str:
         return f"buy YES {self.market.ticker} at {_shown(self.book_ask)}"
 
     def buy_no(self) -> str:
-        no_price = None if self.book_bid is None else Price(ONE_DOLLAR - self.book_bid)
-        return f"buy NO {self.market.ticker} at {_shown(no_price)}"
+        return f"buy NO {self.market.ticker} at {_shown(ONE_DOLLAR - self.book_bid)}"
 
 
-def _shown(price: Price | None) -> str:
-    return "no offer" if price is None else price_to_wire(price)
+def _shown(price: int) -> str:
+    return price_to_wire(Price(price))
 
 
 def _coefficient(fees: FeeSchedule) -> int | None:
@@ -102,152 +107,176 @@ def _coefficient(fees: FeeSchedule) -> int | None:
     return FeeSchedule(fees.fee_type, min(fees.multiplier, _MULTIPLIER_CAP)).coefficient(Role.TAKER)
 
 
-def _fee(coefficient: int, price: Price) -> int:
+def _fee(coefficient: int, price: int) -> int:
     """The unrounded fee of one contract, cut down to 1e-10 dollars."""
     return coefficient * price * (ONE_DOLLAR - price) // _FEE_PER_EDGE
 
 
-class _Structure(Protocol):
-    """What makes a set of markets pay together."""
+class _Judge:
+    """One group: its quotes in ``order``, kept sums of them, how many forbid a judgement, and the edge once computed.
 
-    def edge(self, quotes: Sequence[_Quote]) -> int:
+    ``order`` lists the group's markets from the easiest to the hardest when they are nested, else as they come.
+    """
+
+    __slots__ = (
+        "ask_sum", "asks", "bid_sum", "bids", "crossed", "current", "edge", "group", "quotes", "structures", "unknown",
+    )  # fmt: skip
+
+    def __init__(self, group: Group, structures: "tuple[_Structure, ...]", quotes: tuple[_Quote, ...]) -> None:
+        self.group = group
+        self.structures = structures
+        self.quotes = quotes
+        self.asks = [quote.ask for quote in quotes]
+        self.bids = [quote.bid for quote in quotes]
+        self.ask_sum = sum(self.asks)
+        self.bid_sum = sum(bid for bid in self.bids if bid > 0)
+        self.unknown = sum(not quote.known for quote in quotes)
+        self.crossed = sum(quote.crossed for quote in quotes)
+        self.edge: int | None = None
+        self.current = False
+
+    def take(self, place: int) -> None:
+        """The quote at a place changed."""
+        quote, bid, ask = self.quotes[place], self.bids[place], self.asks[place]
+        self.ask_sum += quote.ask - ask
+        self.bid_sum += max(quote.bid, 0) - max(bid, 0)
+        self.asks[place], self.bids[place] = quote.ask, quote.bid
+        self.current = False
+
+    def judged(self) -> int | None:
+        """The edge, computed once after each change."""
+        if not self.current:
+            self.current = True
+            self.edge = None
+            if not self.unknown and not self.crossed:
+                best = max(structure.edge(self) for structure in self.structures)
+                if best > -_ANY:
+                    self.edge = best
+        return self.edge
+
+    def miss(self, edge: int) -> Miss:
+        """Why it is no candidate."""
+        best = max(self.structures, key=lambda structure: structure.edge(self))
+        text = f"{best.legs(self)}: {print_decimal(edge, EDGE_DECIMALS)} dollars a set after fees"
+        return Miss(self.group.group_id, self.group.event_ticker, edge, text)
+
+
+class _Structure(Protocol):
+    """What makes a set of markets pay together. Places are positions in the judge's order."""
+
+    def edge(self, judge: _Judge) -> int:
         """The best edge over the bundles of this structure; below ``-_ANY`` when none can be formed."""
         ...
 
-    def legs(self, quotes: Sequence[_Quote]) -> str:
+    def legs(self, judge: _Judge) -> str:
         """The bundle with that edge, in words."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Nested:
-    """Pairs of a chain. ``order`` lists market positions from the easiest to the hardest, as ``rungs`` of equals."""
+    """Pairs of a chain. ``equals`` are the pairs (earlier, later) of markets that always pay alike: those count in both
+    directions."""
 
-    rungs: tuple[tuple[int, ...], ...]
+    equals: tuple[tuple[int, int], ...]
 
-    def edge(self, quotes: Sequence[_Quote]) -> int:
-        asks = [min(quotes[i].ask for i in rung) for rung in self.rungs]
-        bids = [max(quotes[i].bid for i in rung) for rung in self.rungs]
-        # The cheapest ask among all easier rungs against each bid.
+    def edge(self, judge: _Judge) -> int:
+        bids, asks = judge.bids, judge.asks
+        # Each bid against the cheapest ask among all easier markets.
         best = max(map(sub, bids[1:], accumulate(asks, min)), default=_NO_BID)
-        for rung in self.rungs:
-            if len(rung) > 1:
-                best = max(best, *(quotes[j].bid - quotes[i].ask for i in rung for j in rung if i != j))
+        for earlier, later in self.equals:
+            best = max(best, bids[earlier] - asks[later])
         return best
 
-    def legs(self, quotes: Sequence[_Quote]) -> str:
-        pairs = [
-            (quotes[j].bid - quotes[i].ask, i, j)
-            for place, rung in enumerate(self.rungs)
-            for j in rung
-            for easier in self.rungs[: place + 1]
-            for i in easier
-            if i != j
-        ]
-        _, i, j = max(pairs)
-        return f"{quotes[i].buy_yes()} and {quotes[j].buy_no()}"
+    def legs(self, judge: _Judge) -> str:
+        pairs = [*combinations(range(len(judge.quotes)), 2), *((later, earlier) for earlier, later in self.equals)]
+        easier, harder = max(pairs, key=lambda pair: judge.bids[pair[1]] - judge.asks[pair[0]])
+        return f"{judge.quotes[easier].buy_yes()} and {judge.quotes[harder].buy_no()}"
 
 
 @dataclass(frozen=True, slots=True)
 class _SellAll:
     """Selling YES of every market that has a bid: at most one of them pays."""
 
-    members: tuple[int, ...]
+    def edge(self, judge: _Judge) -> int:
+        return judge.bid_sum - EDGE_PER_DOLLAR if judge.bid_sum else _NO_BID
 
-    def edge(self, quotes: Sequence[_Quote]) -> int:
-        bids = [quotes[i].bid for i in self.members if quotes[i].bid > 0]
-        return sum(bids) - EDGE_PER_DOLLAR if bids else _NO_BID
-
-    def legs(self, quotes: Sequence[_Quote]) -> str:
-        count = sum(quotes[i].bid > 0 for i in self.members)
-        total = sum(quotes[i].book_bid or 0 for i in self.members)
-        return f"buy NO of {count} markets of which at most one is YES, bids {price_to_wire(Price(total))} in all"
+    def legs(self, judge: _Judge) -> str:
+        sold = [quote for quote in judge.quotes if quote.bid > 0]
+        total = _shown(sum(quote.book_bid for quote in sold))
+        return f"buy NO of {len(sold)} markets of which at most one is YES, bids {total} in all"
 
 
 @dataclass(frozen=True, slots=True)
 class _BuyAll:
-    """Buying YES of every member: exactly one of them pays."""
+    """Buying YES of every market but the ``idle`` ones, which no state pays: exactly one of the others pays."""
 
-    members: tuple[int, ...]
+    idle: tuple[int, ...]
 
-    def edge(self, quotes: Sequence[_Quote]) -> int:
-        return EDGE_PER_DOLLAR - sum(quotes[i].ask for i in self.members)
+    def edge(self, judge: _Judge) -> int:
+        return EDGE_PER_DOLLAR - judge.ask_sum + sum(judge.asks[place] for place in self.idle)
 
-    def legs(self, quotes: Sequence[_Quote]) -> str:
-        total = sum(quotes[i].book_ask or 0 for i in self.members)
-        return f"buy YES of {len(self.members)} markets of which one is YES, asks {price_to_wire(Price(total))} in all"
+    def legs(self, judge: _Judge) -> str:
+        bought = [quote for place, quote in enumerate(judge.quotes) if place not in self.idle]
+        total = _shown(sum(quote.book_ask for quote in bought))
+        return f"buy YES of {len(bought)} markets of which one is YES, asks {total} in all"
 
 
 @dataclass(frozen=True, slots=True)
 class _SellNever:
     """A market that no certain state pays: its YES can be sold alone."""
 
-    member: int
+    place: int
 
-    def edge(self, quotes: Sequence[_Quote]) -> int:
-        return quotes[self.member].bid
+    def edge(self, judge: _Judge) -> int:
+        return judge.bids[self.place]
 
-    def legs(self, quotes: Sequence[_Quote]) -> str:
-        return f"{quotes[self.member].buy_no()}, which every certain state pays"
+    def legs(self, judge: _Judge) -> str:
+        return f"{judge.quotes[self.place].buy_no()}, which every certain state pays"
 
 
-def _structures(group: Group) -> tuple[_Structure, ...]:
-    """What the certain states say. States with fractional payouts are left out like possible ones: fewer states can
-    only let more through."""
+@dataclass(frozen=True, slots=True)
+class _BuyAlways:
+    """A market that every certain state pays: its YES can be bought alone."""
+
+    place: int
+
+    def edge(self, judge: _Judge) -> int:
+        return EDGE_PER_DOLLAR - judge.asks[self.place]
+
+    def legs(self, judge: _Judge) -> str:
+        return f"{judge.quotes[self.place].buy_yes()}, which every certain state pays"
+
+
+def _structures(group: Group) -> tuple[tuple[_Structure, ...], tuple[Market, ...]]:
+    """What the certain states say, and the markets in the order that the places count. States with fractional payouts
+    are left out like possible ones: fewer states can only let more through."""
     rows = [
         state.yes_payouts
         for state in group.states
         if state.basis is Basis.CERTAIN and all(payout in (0, ONE_DOLLAR) for payout in state.yes_payouts)
     ]
     if not rows:
-        return ()
-    columns = [tuple(column) for column in zip(*rows, strict=True)]
+        return (), group.markets
+    columns = list(zip(*rows, strict=True))
+    # By how many states pay: if the markets are nested at all, then in this order.
+    order = sorted(range(len(columns)), key=lambda index: -sum(columns[index]))
+    columns = [columns[index] for index in order]
     found: list[_Structure] = []
-    rungs = _chain(columns)
-    if rungs is not None:
-        found.append(_Nested(rungs))
-        hardest, easiest = rungs[-1], rungs[0]
-        if not any(columns[hardest[0]]):
-            found.extend(_SellNever(i) for i in hardest)
-        if all(columns[easiest[0]]):
-            found.extend(_BuyAll((i,)) for i in easiest)
-    if all(sum(row) <= ONE_DOLLAR for row in rows):
-        # A market that no state pays adds nothing to a purchase of all.
-        payable = tuple(i for i, column in enumerate(columns) if any(column))
-        found.append(_SellAll(tuple(range(len(columns)))))
-        found.extend(_SellNever(i) for i in range(len(columns)) if i not in payable)
-        if all(sum(row) == ONE_DOLLAR for row in rows):
-            found.append(_BuyAll(payable))
-    return tuple(found)
-
-
-def _chain(columns: Sequence[tuple[Price, ...]]) -> tuple[tuple[int, ...], ...] | None:
-    """Positions from the easiest to the hardest in rungs of equals, or None when the markets are not nested."""
-    order = sorted(range(len(columns)), key=lambda i: -sum(columns[i]))
-    rungs: list[list[int]] = [[order[0]]]
-    for before, after in pairwise(order):
-        if columns[before] == columns[after]:
-            rungs[-1].append(after)
-        elif all(map(int.__ge__, columns[before], columns[after])):
-            rungs.append([after])
-        else:
-            return None
-    return tuple(tuple(rung) for rung in rungs)
-
-
-class _Judge:
-    """One group's quotes, how many of them forbid a judgement, and the edge once it was computed."""
-
-    __slots__ = ("crossed", "edge", "group", "quotes", "stale", "structures", "unknown")
-
-    def __init__(self, group: Group, structures: tuple[_Structure, ...], quotes: tuple[_Quote, ...]) -> None:
-        self.group = group
-        self.structures = structures
-        self.quotes = quotes
-        self.unknown = sum(not quote.known for quote in quotes)
-        self.crossed = sum(quote.crossed for quote in quotes)
-        self.edge: int | None = None
-        self.stale = True
+    nested = all(all(map(int.__ge__, easier, harder)) for easier, harder in pairwise(columns))
+    totals = [sum(row) for row in rows]
+    exclusive = max(totals) <= ONE_DOLLAR
+    if nested:
+        pairs = combinations(range(len(columns)), 2)
+        found.append(_Nested(tuple((i, j) for i, j in pairs if columns[i] == columns[j])))
+    if exclusive:
+        found.append(_SellAll())
+        if min(totals) == ONE_DOLLAR:
+            found.append(_BuyAll(tuple(place for place, column in enumerate(columns) if not any(column))))
+    if found:
+        found.extend(_SellNever(place) for place, column in enumerate(columns) if not any(column))
+        found.extend(_BuyAlways(place) for place, column in enumerate(columns) if all(column))
+    return tuple(found), tuple(group.markets[index] for index in order)
 
 
 class Screen:
@@ -257,20 +286,19 @@ class Screen:
         self.unjudged: dict[str, str] = {}
         self._quotes: dict[str, _Quote] = {}
         self._judges: dict[str, _Judge] = {}
-        watchers: dict[str, list[_Judge]] = {}
-        # One ticker may carry other terms in another group while discovery runs: the cheaper fee bounds both.
+        watchers: dict[str, list[tuple[_Judge, int]]] = {}
         for group in groups:
-            structures = _structures(group)
+            structures, markets = _structures(group)
             if not structures:
                 self.unjudged[group.group_id] = "its certain states are neither nested nor disjoint"
                 continue
-            judge = _Judge(group, structures, tuple(self._quote(market) for market in group.markets))
+            judge = _Judge(group, structures, tuple(self._quote(market) for market in markets))
             self._judges[group.group_id] = judge
-            for market in group.markets:
-                watchers.setdefault(market.ticker, []).append(judge)
+            for place, market in enumerate(markets):
+                watchers.setdefault(market.ticker, []).append((judge, place))
         self._watchers = {ticker: tuple(judges) for ticker, judges in watchers.items()}
         self._group_ids = {
-            ticker: tuple(judge.group.group_id for judge in judges) for ticker, judges in self._watchers.items()
+            ticker: tuple(judge.group.group_id for judge, _ in judges) for ticker, judges in self._watchers.items()
         }
 
     def _quote(self, market: Market) -> _Quote:
@@ -279,6 +307,7 @@ class Screen:
             quote = self._quotes[market.ticker] = _Quote(market)
         else:
             other = _coefficient(market.fees)
+            # Two groups may know other terms while discovery runs: the cheaper fee is a bound for both.
             if other is not None and (quote.coefficient is None or other < quote.coefficient):
                 quote.coefficient = other
         return quote
@@ -292,28 +321,31 @@ class Screen:
         judge = self._judges.get(group_id)
         return judge.group if judge is not None else None
 
-    def update(self, book: Book) -> None:
-        """The best level of a book changed, or the book is new."""
+    def update(self, book: Book) -> bool:
+        """The best level of a book changed, or the book is new. False when no edge can have changed by it, as when only
+        the size of a best level did."""
         quote = self._quotes.get(book.ticker)
         if quote is None:
-            return
-        known, crossed = quote.known, quote.crossed
-        quote.take(book)
-        appeared, crossing = not known, quote.crossed - crossed
-        for judge in self._watchers[book.ticker]:
+            return False
+        appeared, crossed = not quote.known, quote.crossed
+        if not quote.take(book):
+            return False
+        crossing = quote.crossed - crossed
+        for judge, place in self._watchers[book.ticker]:
             judge.unknown -= appeared
             judge.crossed += crossing
-            judge.stale = True
+            judge.take(place)
+        return True
 
     def forget(self, ticker: str) -> None:
         """The book went stale: its groups cannot be judged until it is handed in again."""
         quote = self._quotes.get(ticker)
         if quote is None or not quote.known:
             return
-        for judge in self._watchers[ticker]:
+        for judge, _ in self._watchers[ticker]:
             judge.unknown += 1
             judge.crossed -= quote.crossed
-            judge.stale = True
+            judge.current = False
         quote.known = quote.crossed = False
 
     def edge(self, group_id: str) -> int | None:
@@ -321,26 +353,10 @@ class Screen:
         unrounded. Positive means candidate. None: not judged, since a book is missing, stale or crossed, or no bundle
         has all its sides, or the group is unknown."""
         judge = self._judges.get(group_id)
-        return self._edge(judge) if judge is not None else None
-
-    def _edge(self, judge: _Judge) -> int | None:
-        if judge.stale:
-            judge.stale = False
-            judge.edge = None
-            if not judge.unknown and not judge.crossed:
-                best = max(structure.edge(judge.quotes) for structure in judge.structures)
-                if best > -_ANY:
-                    judge.edge = best
-        return judge.edge
+        return judge.judged() if judge is not None else None
 
     def nearest(self, limit: int) -> list[Miss]:
         """The groups that come closest without being candidates, nearest first."""
-        edges = ((self._edge(judge), judge) for judge in self._judges.values())
+        edges = ((judge.judged(), judge) for judge in self._judges.values())
         misses = ((edge, judge) for edge, judge in edges if edge is not None and edge <= 0)
-        return [_miss(edge, judge) for edge, judge in nlargest(limit, misses, key=lambda miss: miss[0])]
-
-
-def _miss(edge: int, judge: _Judge) -> Miss:
-    best = max(judge.structures, key=lambda structure: structure.edge(judge.quotes))
-    text = f"{best.legs(judge.quotes)}: {print_decimal(edge, EDGE_DECIMALS)} dollars a set after fees"
-    return Miss(judge.group.group_id, judge.group.event_ticker, edge, text)
+        return [judge.miss(edge) for edge, judge in nlargest(limit, misses, key=lambda miss: miss[0])]

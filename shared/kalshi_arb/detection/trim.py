@@ -16,7 +16,8 @@ from kalshi_arb.domain.fees import FeeSchedule, Precision, order_fee_bound
 from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count, Price
 
 # Between two level ends the floor rises in a straight line less a rounding sawtooth, so the best quantity lies within
-# a few steps below an end. These bound how many steps and ends are priced; thin edges need the most.
+# a few steps below an end: once the floor is below the best by more than the sawtooth is high, no smaller count can be
+# better. These bound how many steps and ends are priced at most; thin edges need the most.
 _STEPS = 1_500
 _FEWEST_STEPS = 24
 _ENDS = 256
@@ -38,6 +39,11 @@ class Curve:
         self._fewest = smallest_fill
         self._costs: dict[int, int] = {0: 0}
         self.ends = list(accumulate(level.size for level in asks))
+
+    @property
+    def sawtooth(self) -> int:
+        """More cash than rounding alone can move the cost by from one count to another."""
+        return 2 * int(self._precision)
 
     @property
     def depth(self) -> int:
@@ -136,6 +142,7 @@ def _search(curves: Sequence[Curve], sets: int, step: int, floor: Callable[[int]
     ranked = sorted(((floor(end), -number) for number, end in enumerate(ends)), reverse=True)
     best, best_count = ranked[0][0], ends[-ranked[0][1]]
     window = max(_FEWEST_STEPS, _STEPS // len(curves))
+    slack = sum(curve.sawtooth for curve in curves)
     for _, negative_number in ranked[:_SCANNED_ENDS]:
         number = -negative_number
         below = ends[number - 1] if number else 0
@@ -143,6 +150,8 @@ def _search(curves: Sequence[Curve], sets: int, step: int, floor: Callable[[int]
             value = floor(count)
             if value > best:
                 best, best_count = value, count
+            elif value < best - slack:
+                break
     return best_count
 
 
@@ -215,18 +224,21 @@ class LadderTrim:
         if len(pairs) > 1:
             candidates.append(0)
 
-        def attempt(count: int) -> None:
+        def attempt(count: int) -> int:
             nonlocal best, chosen
             pairs[pair] = count
             value = self.floor(pairs)
             if value > best:
                 best, chosen = value, count
+            return value
 
         for count in candidates:
             attempt(count)
         top = chosen
+        slack = bought.sawtooth + sold.sawtooth
         for count in range(top - self._step, max(0, top - self._step * window), -self._step):
-            attempt(count)
+            if attempt(count) < best - slack:
+                break
         if chosen:
             pairs[pair] = chosen
         else:

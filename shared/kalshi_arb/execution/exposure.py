@@ -133,7 +133,7 @@ def worst_loss(
 
     A first wave of one leg is fill-or-kill: when it is killed nothing else is sent. Every other leg may fill in any
     part, through up to ``orders_per_leg`` orders. The result is a bound, and above the exact worst case by no more
-    than 1e-6 dollars per leg and extra order's roundings.
+    than one step of the balance (1e-6 dollars off the balance grid) per leg, and the roundings of extra orders.
 
     :raises ProofError: a leg is not in the group.
     """
@@ -173,7 +173,14 @@ def outcome_of(leg: Leg, *, opposite: bool) -> Outcome:
 
 @lru_cache(maxsize=4096)
 def _cost_at(fees: FeeSchedule, price: Price, count: Count, rules: FeeRules) -> int:
-    return notional(price, count) + order_fee_bound(fees, ((price, count),), rules.precision, rules.smallest_fill)
+    fee = order_fee_bound(fees, ((price, count),), rules.precision, rules.smallest_fill)
+    return notional(price, count) + fee + _mixture(price, rules)
+
+
+def _mixture(price: Price, rules: FeeRules) -> int:
+    """What one fill a tick below a price on the balance grid can add: the order's fee is then off the grid, which
+    costs up to one step less 1e-6 dollars, while the fill saves its size."""
+    return 0 if price % rules.precision else max(0, rules.precision - 1 - rules.smallest_fill)
 
 
 @lru_cache(maxsize=4096)
@@ -198,12 +205,14 @@ def _worst_part(fees: FeeSchedule, count: Count, limit: Price, payout: Price, ru
     """The largest loss (>= 0) from buying any part of ``count``, if each contract pays ``payout``.
 
     Between the sizes at which the number of fills or the kept rounding changes, cost is linear but for the rounding up
-    of its model fee, which one unit covers: only the ends of those ranges can be worst.
+    of its fee, to 1e-6 dollars or, at a price on the balance grid, to a step of it: with that much added, only the ends
+    of those ranges can be worst.
     """
     worst = 0
     for price in _dear_prices(fees, limit, rules):
+        rounding = 1 if price % rules.precision else rules.precision
         for part in _turning_points(fees, price, count, rules):
-            loss = _cost_at(fees, price, part, rules) - payout * part + 1
+            loss = _cost_at(fees, price, part, rules) - payout * part + rounding
             loss += (orders - 1) * _extra_order(price, rules)
             worst = max(worst, loss)
     return worst

@@ -79,7 +79,7 @@ def decide_without_books(basket: Basket, *, stopped: bool, now_ms: int) -> Decis
 def decide(
     basket: Basket, books: Mapping[str, BookSnapshot], *, stopped: bool, now_ms: int, policy: ExecutionPolicy
 ) -> Decision:
-    """The best of completing, unwinding and holding by worst-state cash; ties go to the one that trades less.
+    """The best of holding, completing and unwinding by worst-state cash; of equals the first named.
 
     :param books: the exchange's books as just read; a market without one offers nothing
     :param now_ms: UTC milliseconds
@@ -99,7 +99,7 @@ def decide(
     may_unwind = _unwind_rounds(basket) < policy.unwind_rounds
     if may_unwind:
         ways += unwinds(basket, books)
-    best = max(ways, key=lambda way: (way.worst, -len(way.unwinds) - len(way.completions)))
+    best = max(ways, key=lambda way: way.worst)
     if best.completions:
         return Send(_orders(basket, best.completions, now_ms), BasketState.EXECUTING)
     if best.unwinds:

@@ -53,18 +53,14 @@ def hold(basket: Basket) -> WayOut:
 
 
 def unwinds(basket: Basket, books: Mapping[str, BookSnapshot]) -> list[WayOut]:
-    """Every way that only sells: all legs down to a share, and where that risks too much, one leg at a time.
+    """Every way that only sells: all legs down to a common share, or one leg alone.
 
     Left out is what could, if it fills in part, leave the basket worse than both its exposure bound and doing nothing.
     """
-    ways = []
-    for targets in _targets(basket):
-        steps = _selling(basket, books, targets)
-        if steps and is_safe(basket, steps):
-            ways.append(_way(basket, (), steps))
-        else:
-            ways += [_way(basket, (), (step,)) for step in steps if is_safe(basket, (step,))]
-    return ways
+    plans = [_selling(basket, books, targets) for targets in _targets(basket)]
+    plans += [(step,) for targets in _plain_targets(basket) for step in _selling(basket, books, targets)]
+    distinct = dict.fromkeys(plan for plan in plans if plan)
+    return [_way(basket, (), plan) for plan in distinct if is_safe(basket, plan)]
 
 
 def completion(basket: Basket, books: Mapping[str, BookSnapshot], buyable: frozenset[int]) -> WayOut | None:
@@ -76,11 +72,7 @@ def completion(basket: Basket, books: Mapping[str, BookSnapshot], buyable: froze
         (_reach(basket, books, leg) if leg in buyable else int(basket.leg_position(leg)), int(basket.legs[leg].count))
         for leg in range(len(basket.legs))
     ]
-    share = reached[0]
-    for candidate in reached[1:]:
-        if candidate[0] * share[1] < share[0] * candidate[1]:
-            share = candidate
-    targets = _at_share(basket, share, up=False)
+    targets = _at_share(basket, _lowest(reached), up=False)
     buys = []
     for leg, target in enumerate(targets):
         missing = target - basket.leg_position(leg)
@@ -100,6 +92,20 @@ def is_safe(basket: Basket, steps: Iterable[Step]) -> bool:
         basket.payouts, basket.terms, bought, opposite, basket.spent(), purchases, fee_rules(basket)
     )
     return worst >= min(-basket.exposure_bound, basket_worst_cash(basket))
+
+
+def _plain_targets(basket: Basket) -> list[tuple[int, ...]]:
+    """What a single leg may be brought down to: nothing, and the share that every leg has at least."""
+    shares = [(int(basket.leg_position(index)), int(leg.count)) for index, leg in enumerate(basket.legs)]
+    return [(0,) * len(shares), _at_share(basket, _lowest(shares), up=False)]
+
+
+def _lowest(shares: Sequence[Share]) -> Share:
+    lowest = shares[0]
+    for share in shares[1:]:
+        if share[0] * lowest[1] < lowest[0] * share[1]:
+            lowest = share
+    return lowest
 
 
 def _targets(basket: Basket) -> list[tuple[int, ...]]:

@@ -4,7 +4,7 @@ Rules of the stream (Kalshi API documentation, WebSocket): ``seq`` starts at 1 w
 all its markets, control replies included; a jump invalidates every book of the subscription; a snapshot replaces a
 book, an absent side is empty; a subscription that ended with error 10 or 25 must be made again.
 
-A caller that judges whole exchange milliseconds looks at :func:`exchange_ms_of` before it lets a frame be applied.
+A caller that judges whole exchange milliseconds decodes a frame itself and looks at its time before it is applied.
 """
 
 from collections.abc import Iterable, Sequence
@@ -450,8 +450,3 @@ class BookStream:
             live = self._lives[ticker]
             live.due_ms = now_ms + live.patience_ms
             live.patience_ms = min(LONGEST_PATIENCE_MS, live.patience_ms * 2)
-
-
-def exchange_ms_of(frame: frames.Frame) -> int:
-    """The exchange's time of the change a frame carries (UTC milliseconds), 0 when it carries none."""
-    return frame.msg.ts_ms if type(frame) is frames.Delta else 0

@@ -24,7 +24,7 @@ from kalshi_arb.domain.relation import Relation, RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
 from kalshi_arb.ports import EventListing
 from kalshi_arb.relations.fingerprints import fingerprint, group_id
-from kalshi_arb.relations.intervals import CAP_TYPES, FLOOR_TYPES, describe, line_states, strikes_of
+from kalshi_arb.relations.intervals import CAP_TYPES, FLOOR_TYPES, describe, line_states, needed_strikes, strikes_of
 
 SMALLEST_GROUP = 2
 # A stored group must fit an item of 400 KB and be judged in milliseconds. The largest listed partition has 188 markets.
@@ -175,19 +175,12 @@ def _group(
 def _inclusiveness(market: Market) -> tuple[Decimal, bool]:
     """Sort key, most inclusive first: low floors and high caps, at the same strike the one that includes it."""
     if market.strike_type in FLOOR_TYPES:
-        return _first(market), market.strike_type is StrikeType.GREATER
-    return -_first(market), market.strike_type is StrikeType.LESS
+        return needed_strikes(market)[0], market.strike_type is StrikeType.GREATER
+    return -needed_strikes(market)[0], market.strike_type is StrikeType.LESS
 
 
 def _position(market: Market) -> tuple[int, Decimal]:
     """Sort key up the line: the lower tail, the brackets, the upper tail."""
     if market.strike_type in CAP_TYPES:
-        return 0, _first(market)
-    return (2 if market.strike_type in FLOOR_TYPES else 1), _first(market)
-
-
-def _first(market: Market) -> Decimal:
-    strikes = strikes_of(market)
-    if strikes is None:
-        raise ProofError(f"{market.ticker} has no strikes on a line")
-    return strikes[0]
+        return 0, needed_strikes(market)[0]
+    return (2 if market.strike_type in FLOOR_TYPES else 1), needed_strikes(market)[0]

@@ -45,6 +45,14 @@ def strikes_of(market: Market) -> tuple[Decimal, ...] | None:
     return strikes if len(strikes) == len(needed) else None
 
 
+def needed_strikes(market: Market) -> tuple[Decimal, ...]:
+    """The strikes a market's type needs. :raises ProofError: one is missing, or the type has none."""
+    strikes = strikes_of(market)
+    if strikes is None:
+        raise ProofError(f"{market.ticker} has no strikes on a line")
+    return strikes
+
+
 def print_strike(strike: Decimal) -> str:
     """A strike for a person: plain notation, no trailing zeros."""
     text = f"{strike:f}"
@@ -56,7 +64,7 @@ def describe(market: Market) -> str:
 
     :raises ProofError: a strike is missing.
     """
-    strikes = [print_strike(strike) for strike in _needed(market)]
+    strikes = [print_strike(strike) for strike in needed_strikes(market)]
     match market.strike_type:
         case StrikeType.GREATER:
             return f"above {strikes[0]}"
@@ -75,12 +83,7 @@ def display_tick(strikes: Sequence[Decimal]) -> Decimal:
 
     55,700 beside 55,799.99 is shown in hundredths, 76 beside 77 in whole numbers.
     """
-    finest = 0
-    for strike in strikes:
-        exponent = strike.normalize().as_tuple().exponent
-        if isinstance(exponent, int):
-            finest = min(finest, exponent)
-    return Decimal(1).scaleb(finest)
+    return Decimal(1).scaleb(min([0, *(int(strike.normalize().as_tuple().exponent) for strike in strikes)]))
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ def _merge(found: dict[tuple[Price, ...], _Merged], place: int, state: State) ->
 
 
 def _spots(markets: Sequence[Market]) -> list[_Spot]:
-    strikes = [_needed(market) for market in markets]
+    strikes = [needed_strikes(market) for market in markets]
     cuts = sorted(set(chain.from_iterable(strikes)))
     tick = display_tick(cuts)
     place = {cut: number for number, cut in enumerate(cuts)}
@@ -204,10 +207,3 @@ def _state(markets: Sequence[Market], spot: _Spot, counted: tuple[int, ...]) -> 
         return State(spot.name, tuple(payouts), spot.basis)
     into = " and ".join(describe(markets[index]) for index in counted) or "no bracket"
     return State(f"{spot.name}, counted into {into}", tuple(payouts), Basis.POSSIBLE)
-
-
-def _needed(market: Market) -> tuple[Decimal, ...]:
-    strikes = strikes_of(market)
-    if strikes is None:
-        raise ProofError(f"{market.ticker} has no strikes on a line")
-    return strikes

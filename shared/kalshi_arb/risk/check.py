@@ -1,4 +1,4 @@
-"""Prove again, check the limits, reserve, plan: the last gate before money moves.
+"""Size to the limits, prove again, reserve, plan: the last gate before money moves.
 
 The proof rests on books read from the exchange at this moment, never on stored copies. Everything may be repeated: a
 basket that is reserved already is judged again and keeps its reservation, one that trades already is let through
@@ -6,13 +6,13 @@ untouched, so that its execution can be resumed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.detection.verify import verify
-from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState
+from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, LegTerms
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import (
     ConflictError,
@@ -24,7 +24,7 @@ from kalshi_arb.domain.errors import (
 )
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.money import Cash, Count
-from kalshi_arb.domain.opportunity import Certificate, Grade
+from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.execution.control import read_control
 from kalshi_arb.execution.ending import CASH_KEY, OPEN_KEY, OUTLAY_KEY, Ending
@@ -32,6 +32,7 @@ from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_payouts, l
 from kalshi_arb.execution.plan import entry_orders, plan_waves
 from kalshi_arb.ports import BasketStore, GroupStore, MarketData, Notifier, ReservationStore, StatusStore, Trading
 from kalshi_arb.risk.limits import Limits
+from kalshi_arb.risk.sizing import largest_that_fits
 from kalshi_arb.settings import Mode
 
 MARKET_KEY = "market#"
@@ -169,38 +170,99 @@ class RiskCheck:
         return RiskAnswer(True, "", 0)
 
     def _judge(self, row: Basket) -> Basket:
-        """The row as it will be reserved. :raises _RefusedError: it may not trade."""
+        """The row as it will be reserved, cut to the limits. :raises _RefusedError: it may not trade."""
         self._check_permission(row)
         group = self._group(row)
         books, balance = self._read_exchange(row)
-        certificate = self._prove(row, group, books)
         limits = self._limits()
-        terms = leg_terms(group, row.legs)
-        waves = plan_waves(row.legs, books)
-        outlays = [
-            Cash(highest_cost(own, leg.count, leg.limit, self._rules) + split_overhead(own, leg.limit, self._rules))
-            for own, leg in zip(terms, row.legs, strict=True)
-        ]
-        loss = worst_loss(
-            group, row.legs, waves, precision=self._rules.precision, smallest_fill=self._rules.smallest_fill
-        )
+        sized, certificate = self._size(row, group, books, limits, balance)
+        if certificate.floor_profit < limits.min_profit:
+            raise _RefusedError(Refusal.MIN_PROFIT)
         now = self._clock.now_ms()
         reserved = replace(
+            sized, certificate=certificate, expected_profit=certificate.floor_profit, orders=(), updated_ms=now
+        )
+        self._reserve(reserved, limits, balance)
+        return replace(reserved, orders=entry_orders(reserved, reserved.waves[0], now))
+
+    def _size(
+        self, row: Basket, group: Group, books: Mapping[str, BookSnapshot], limits: Limits, balance: Mapping[int, Cash]
+    ) -> tuple[Basket, Certificate]:
+        """The largest proportional copy within depth, limits and cash, with its proof.
+
+        :raises _RefusedError: no copy fits, or it is not proved
+        """
+        misfit = Refusal.DEPTH
+        try:
+            proof = self._prove(row, group, books)
+        except _RefusedError as refused:
+            if refused.reason is not Refusal.DEPTH:
+                raise
+        else:
+            whole = self._prepare(row, group, books)
+            too_large = self._misfit(whole, books, limits, balance)
+            if too_large is None:
+                return whole, proof
+            misfit = too_large
+
+        def fits(copy: tuple[Leg, ...]) -> bool:
+            prepared = self._prepare(replace(row, legs=copy), group, books)
+            return self._misfit(prepared, books, limits, balance) is None
+
+        legs = largest_that_fits(row.legs, fits)
+        if not legs:
+            raise _RefusedError(misfit)
+        sized = self._prepare(replace(row, legs=legs), group, books)
+        return sized, self._prove(sized, group, books)
+
+    def _prepare(self, row: Basket, group: Group, books: Mapping[str, BookSnapshot]) -> Basket:
+        """The row planned at its present size: waves, outlay and the worst its orders can do. Not proved yet."""
+        terms = leg_terms(group, row.legs)
+        waves = plan_waves(row.legs, books)
+        return replace(
             row,
             state=BasketState.RESERVED,
-            certificate=certificate,
-            expected_profit=certificate.floor_profit,
-            exposure_bound=loss,
-            reserved=Cash(sum(outlays)),
+            exposure_bound=worst_loss(
+                group, row.legs, waves, precision=self._rules.precision, smallest_fill=self._rules.smallest_fill
+            ),
+            reserved=Cash(sum(self._outlays(row.legs, terms))),
             terms=terms,
             payouts=leg_payouts(group, row.legs),
             waves=waves,
-            orders=(),
-            updated_ms=now,
         )
-        self._check_limits(reserved, limits)
-        self._reserve(reserved, outlays, limits, balance)
-        return replace(reserved, orders=entry_orders(reserved, waves[0], now))
+
+    def _outlays(self, legs: Sequence[Leg], terms: Sequence[LegTerms]) -> list[Cash]:
+        """The most each leg can take from the balance."""
+        return [
+            Cash(highest_cost(own, leg.count, leg.limit, self._rules) + split_overhead(own, leg.limit, self._rules))
+            for own, leg in zip(terms, legs, strict=True)
+        ]
+
+    def _misfit(
+        self, row: Basket, books: Mapping[str, BookSnapshot], limits: Limits, balance: Mapping[int, Cash]
+    ) -> Refusal | None:
+        """What this size is too large for, were nothing else open: the books, a limit or the cash."""
+        for leg in row.legs:
+            asks = books[leg.ticker].asks(leg.outcome)
+            if sum(level.size for level in asks if level.price <= leg.limit) < leg.count:
+                return Refusal.DEPTH
+        if row.reserved > limits.max_outlay_per_basket:
+            return Refusal.MAX_OUTLAY_PER_BASKET
+        if row.exposure_bound > limits.max_loss_per_basket:
+            return Refusal.MAX_LOSS_PER_BASKET
+        outlays = self._outlays(row.legs, row.terms)
+        if max(outlays) > limits.max_exposure_per_market:
+            return Refusal.MAX_EXPOSURE_PER_MARKET
+        if row.reserved > limits.max_exposure_per_event:
+            return Refusal.MAX_EXPOSURE_PER_EVENT
+        if row.reserved > limits.max_open_outlay:
+            return Refusal.MAX_OPEN_OUTLAY
+        by_shard: Counter[int] = Counter()
+        for terms, outlay in zip(row.terms, outlays, strict=True):
+            by_shard[terms.shard] += outlay
+        if any(amount > balance.get(shard, 0) for shard, amount in by_shard.items()):
+            return Refusal.BALANCE
+        return None
 
     def _check_permission(self, row: Basket) -> None:
         control = read_control(self._status)
@@ -251,21 +313,13 @@ class RiskCheck:
             raise _RefusedError(Refusal.NOT_PROVED)
         return certificate
 
-    def _check_limits(self, row: Basket, limits: Limits) -> None:
-        if row.expected_profit < limits.min_profit:
-            raise _RefusedError(Refusal.MIN_PROFIT)
-        if row.reserved > limits.max_outlay_per_basket:
-            raise _RefusedError(Refusal.MAX_OUTLAY_PER_BASKET)
-        if row.exposure_bound > limits.max_loss_per_basket:
-            raise _RefusedError(Refusal.MAX_LOSS_PER_BASKET)
-
-    def _reserve(self, row: Basket, outlays: list[Cash], limits: Limits, balance: Mapping[int, Cash]) -> None:
+    def _reserve(self, row: Basket, limits: Limits, balance: Mapping[int, Cash]) -> None:
         """Hold what the basket can use. Cash that other live baskets have spent already is still held by them too:
         that errs on the safe side until they end."""
         by_shard: Counter[int] = Counter()
         amounts: dict[str, int] = {}
         room: dict[str, int] = {}
-        for leg, terms, outlay in zip(row.legs, row.terms, outlays, strict=True):
+        for leg, terms, outlay in zip(row.legs, row.terms, self._outlays(row.legs, row.terms), strict=True):
             by_shard[terms.shard] += outlay
             amounts[MARKET_KEY + leg.ticker] = outlay
             room[MARKET_KEY + leg.ticker] = limits.max_exposure_per_market

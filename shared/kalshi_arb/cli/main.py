@@ -1,0 +1,69 @@
+"""Entry point of ``kalshi-arb``. Commands of a development machine join through the ``kalshi_arb.commands`` group."""
+
+import sys
+from importlib.metadata import entry_points
+
+import click
+
+from kalshi_arb import __version__
+from kalshi_arb.cli.control import status, stop
+from kalshi_arb.cli.doctor import doctor
+from kalshi_arb.domain.errors import KalshiArbError
+
+EXIT_CODES = """\b
+Exit codes: 0 done, 1 it did not work out (the last line says why), 2 wrong use or bad input, 130 interrupted.
+"""
+
+
+class CommandGroup(click.Group):
+    """Built-in commands plus those that installed packages offer, loaded only when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, sorted."""
+        offered = {point.name for point in entry_points(group="kalshi_arb.commands")}
+        return sorted(offered | set(super().list_commands(ctx)))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, or None when nobody offers it."""
+        built_in = super().get_command(ctx, cmd_name)
+        if built_in is not None:
+            return built_in
+        for point in entry_points(group="kalshi_arb.commands", name=cmd_name):
+            command: click.Command = point.load()
+            return command
+        return None
+
+
+@click.group(cls=CommandGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kalshi-arb")
+def cli() -> None:
+    """Find, prove and trade riskless bundles of related Kalshi markets.
+
+    Nothing real moves by default: `kalshi-arb run` starts the whole system on this machine, with an exchange and a
+    cloud of its own. Every command takes --json for machines.
+    """
+
+
+cli.add_command(doctor)
+cli.add_command(status)
+cli.add_command(stop)
+
+
+def main() -> None:
+    """Run a command; an error that we raise on purpose becomes one line on standard error."""
+    try:
+        # Outside standalone mode click returns the code of an early exit, and None when a command simply ends.
+        code = cli(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        raise SystemExit(2) from None
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(1) from None
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        raise SystemExit(130) from None
+    except KalshiArbError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+    sys.exit(code or 0)
