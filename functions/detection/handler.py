@@ -1,5 +1,6 @@
 """Proves candidates and starts baskets; on a direct call, scans without trading."""
 
+from dataclasses import asdict
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
@@ -23,8 +24,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
         def judge(record: SQSRecord) -> None:
             candidate = decode(record.body, Candidate)
-            outcome = detector.handle(candidate)
-            log.info("candidate judged", extra={"group_id": candidate.group_id, "outcome": outcome})
+            handled = detector.handle(candidate)
+            log.info("candidate judged", extra={"group_id": candidate.group_id, **asdict(handled)})
 
         processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
         return dict(process_partial_response(event, judge, processor, context))  # type: ignore[arg-type]

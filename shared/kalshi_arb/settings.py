@@ -27,7 +27,7 @@ class Mode(Enum):
 
 @unique
 class AccountType(Enum):
-    """How the account's balance is rounded (reference section 5.2)."""
+    """How the account's balance is rounded (Kalshi API documentation, fee rounding)."""
 
     DIRECT = "direct"
     CENT = "cent"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import product
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kalshi_arb.domain.basket import LegTerms
@@ -82,6 +82,10 @@ def test_no_sequence_of_fills_at_or_below_the_limit_costs_more(
 
 
 @settings(max_examples=150, deadline=None)
+# A fee that steps on the balance grid is worst just after a step, inside a range of sizes.
+@example(FeeSchedule(FeeType.QUADRATIC, 5_000), Price(100), 1, 60, Precision.DIRECT, 50)
+# The largest fill whose own fee cannot give an earlier rounding back is worse than any larger one.
+@example(FeeSchedule(FeeType.QUADRATIC), Price(5_000), 5_170, 99, Precision.CENT, 100)
 @given(
     schedule=schedules,
     limit=prices,

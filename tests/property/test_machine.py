@@ -2,6 +2,8 @@
 
 import random
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,16 +17,19 @@ from kalshi_arb.domain.basket import (
     Purpose,
     client_order_id,
 )
-from kalshi_arb.domain.money import Cash, Count
+from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.fees import order_fee_bound
+from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.portfolio import OrderRequest, TimeInForce
-from kalshi_arb.execution.exposure import basket_worst_cash, fee_rules, highest_cost
+from kalshi_arb.execution.exposure import Purchase, basket_worst_cash, fee_rules, highest_cost, holdings, worst_cash
 from kalshi_arb.execution.machine import End, Send, Wait, decide
 from kalshi_arb.execution.plan import BATCH_ORDERS
 from kalshi_arb.execution.policy import ExecutionPolicy
+from kalshi_arb.execution.unwind import Step, is_safe
 from tests.basket_world import NO, YES, World, ladder, leg, partition
 
 POLICY = ExecutionPolicy()
-WORLDS = {}
+WORLDS: dict[str, tuple[World, Basket]] = {}
 
 
 def reserved(kind: str) -> tuple[World, Basket]:
@@ -162,6 +167,61 @@ def test_an_unwind_that_fills_leaves_more_than_holding(situation) -> None:
             if level.price < order.request.limit
         )
         assert dearest + slack + 2 * len(decision.orders) * fee_rules(basket).precision > basket_worst_cash(basket)
+
+
+def sale(basket: Basket, books: dict[str, BookSnapshot], index: int, count: int) -> Step | None:
+    """Selling so much of a leg on the present book, or as much as it takes."""
+    own = basket.legs[index]
+    taken: list[tuple[Price, Count]] = []
+    for level in books[own.ticker].asks(own.outcome.other):
+        part = min(level.size, count - sum(size for _, size in taken))
+        if part > 0:
+            taken.append((level.price, Count(part)))
+    if not taken:
+        return None
+    sold = Count(sum(size for _, size in taken))
+    rules = fee_rules(basket)
+    cost = sum(price * size for price, size in taken)
+    cost += order_fee_bound(basket.terms[index].fees, taken, rules.precision, rules.smallest_fill)
+    return Step(Purchase(index, True, sold, taken[-1][0]), Cash(cost))
+
+
+def worst_with(basket: Basket, steps: list[Step]) -> Cash:
+    """Worst-state cash once these sales filled."""
+    bought, opposite = holdings(basket)
+    for step in steps:
+        opposite[step.purchase.leg] += step.purchase.count
+    return worst_cash(basket.payouts, bought, opposite, Cash(basket.spent() + sum(step.cost for step in steps)))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(situation=situations())
+def test_no_plain_way_out_is_better_than_the_decided_one(situation) -> None:
+    """Plain ways: all legs down to the share of one of them, rounded either way, or one leg sold whole."""
+    basket, books, now, _ = situation
+    held = [int(basket.leg_position(index)) for index in range(len(basket.legs))]
+    wholes = [100 if part % 100 == 0 else 1 for part in held]
+    plans = [[sale(basket, books, index, part)] for index, part in enumerate(held) if part]
+    for part, leg_of_share in zip(held, basket.legs, strict=True):
+        for up in (False, True):
+            plan = []
+            for index, own in enumerate(basket.legs):
+                exact = Fraction(own.count * part, leg_of_share.count) / wholes[index]
+                target = (ceil(exact) if up else floor(exact)) * wholes[index]
+                if held[index] > target:
+                    plan.append(sale(basket, books, index, held[index] - target))
+            plans.append(plan)
+    best = basket_worst_cash(basket)
+    for plan in plans:
+        steps = [step for step in plan if step is not None]
+        if steps and is_safe(basket, steps):
+            best = max(best, worst_with(basket, steps))
+    decision = decide(basket, books, stopped=True, now_ms=now, policy=POLICY)
+    decided = basket_worst_cash(basket)
+    if isinstance(decision, Send):
+        sales = [sale(basket, books, order.leg, order.request.count) for order in decision.orders]
+        decided = worst_with(basket, [step for step in sales if step is not None])
+    assert decided >= best
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

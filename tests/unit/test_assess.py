@@ -486,7 +486,7 @@ def test_a_partial_second_wave_is_completed_together_with_the_third_on_books_of_
     world.assert_ended_well(basket_id)
 
 
-def test_the_third_wave_is_not_sent_when_the_second_cannot_be_completed() -> None:
+def test_a_later_wave_is_not_sent_when_an_earlier_one_cannot_be_completed() -> None:
     world, basket_id = wide()
 
     def vanish(_orders: object) -> None:
@@ -494,24 +494,25 @@ def test_the_third_wave_is_not_sent_when_the_second_cannot_be_completed() -> Non
             world.exchange.set_book("EV-3")
 
     world.exchange.before_place = vanish
-    answer = after_second_wave(world, basket_id)
-    assert answer.state is BasketState.UNWINDING
-    first = world.row(basket_id).planned_orders()
-    assert len(first) == 10
+    assert after_second_wave(world, basket_id).state is BasketState.UNWINDING
     row = world.drive(basket_id)
     assert row.state is BasketState.FLAT
-    assert {len(batch) for batch in world.exchange.batches} <= {1, 10}
+    assert {order.leg for order in row.orders} == set(range(11))
     world.assert_ended_well(basket_id)
 
 
-def test_one_leg_alone_is_unwound_when_the_price_of_the_other_is_too_bad(world: World, basket_id: str) -> None:
-    world.offer(("EV-0", NO, 71, 50), ("EV-1", NO, 99, 50))
-    world.exchange.before_place = lambda _orders: (
-        world.exchange.set_book("EV-2") if len(world.exchange.batches) == 2 else None
-    )
-    assert after_second_wave(world, basket_id) == Assessment(Action.WAVE, BasketState.UNWINDING, wave=2)
-    (order,) = world.row(basket_id).planned_orders()
-    assert (order.leg, order.request.count) == (0, 1000)
+def test_unwinding_many_legs_takes_as_many_batches_as_the_lowest_tier_needs() -> None:
+    world, basket_id = wide()
+
+    def vanish(_orders: object) -> None:
+        if len(world.exchange.batches) == 3:
+            world.exchange.set_book("EV-13")
+
+    world.exchange.before_place = vanish
+    row = world.drive(basket_id)
+    assert row.state is BasketState.FLAT
+    assert [len(batch) for batch in world.exchange.batches] == [1, 10, 3, 10, 3]
+    world.assert_ended_well(basket_id)
 
 
 def test_an_order_that_was_never_sent_has_no_sending_time(world: World, basket_id: str) -> None:

@@ -96,7 +96,6 @@ def basket(*orders: BasketOrder) -> Basket:
 
 def test_a_new_basket_holds_nothing() -> None:
     empty = basket()
-    assert empty.bought() == {}
     assert empty.leg_position(0) == 0
     assert empty.spent() == 0
     assert not empty.has_open_orders()
@@ -112,7 +111,6 @@ def test_a_row_adds_up_its_orders() -> None:
         order(0, Outcome.NO, 100, purpose=Purpose.UNWIND, wave=2),
         order(1, Outcome.NO, 0, state=O.REJECTED),
     )
-    assert row.bought() == {("T0", Outcome.YES): 500, ("T0", Outcome.NO): 100}
     assert row.leg_position(0) == 400
     assert row.leg_position(1) == 0
     assert row.spent() == 600 * 4_000 + 600

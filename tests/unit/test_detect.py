@@ -102,7 +102,7 @@ def lock(seq: int = 1, size: float = 10, alive_ms: int = NOW_MS) -> Candidate:
 
 def test_a_proved_candidate_starts_a_basket_and_tells_people() -> None:
     bench = Bench()
-    assert bench.detector().handle(lock()) == "started"
+    assert bench.detector().handle(lock()).outcome == "started"
     (found,) = bench.opportunities.recent(10)
     assert found.certificate.grade is Grade.PROVED
     assert (found.group_id, found.event_ticker, found.found_ms, found.candidate_ms) == (
@@ -126,9 +126,9 @@ def test_a_proved_candidate_starts_a_basket_and_tells_people() -> None:
 def test_the_same_candidate_twice_starts_once() -> None:
     bench = Bench()
     detector = bench.detector()
-    assert [detector.handle(lock()), detector.handle(lock())] == ["started", "duplicate"]
+    assert [detector.handle(lock()).outcome, detector.handle(lock()).outcome] == ["started", "duplicate"]
     # Another process has no memory of the first.
-    assert bench.detector().handle(lock()) == "duplicate"
+    assert bench.detector().handle(lock()).outcome == "duplicate"
     assert len(bench.workflow.started) == len(bench.baskets.recent(10)) == len(bench.opportunities.recent(10)) == 1
     assert len({alert.alert_id for alert in bench.notifier.published}) == 1
     assert bench.counters() == {"candidates": 3, "opportunity.proved": 1, "started": 1, "drop.duplicate": 2}
@@ -142,7 +142,7 @@ def test_a_failed_start_is_made_up_for_by_the_next_delivery() -> None:
     assert basket.state is BasketState.PROPOSED
     assert bench.workflow.started == []
     assert bench.notifier.published == []
-    assert bench.detector().handle(lock()) == "started"
+    assert bench.detector().handle(lock()).outcome == "started"
     assert bench.workflow.started == [(basket.basket_id, 1)]
 
 
@@ -151,7 +151,7 @@ def test_a_lost_alert_is_made_up_for_by_the_next_delivery() -> None:
     with pytest.raises(StoreError):
         bench.detector().handle(lock())
     assert len(bench.workflow.started) == 1
-    assert bench.detector().handle(lock()) == "duplicate"
+    assert bench.detector().handle(lock()).outcome == "duplicate"
     assert len(bench.notifier.published) == 1
 
 
@@ -162,18 +162,18 @@ def test_a_basket_that_went_on_is_never_started_again(change: dict[str, object])
     (basket,) = bench.baskets.recent(10)
     bench.baskets.save(replace(basket, **change))  # type: ignore[arg-type]
     bench.workflow.started.clear()
-    assert bench.detector().handle(lock()) == "duplicate"
+    assert bench.detector().handle(lock()).outcome == "duplicate"
     assert bench.workflow.started == []
 
 
 def test_a_group_with_a_live_basket_is_busy_until_it_ends() -> None:
     bench = Bench()
     detector = bench.detector()
-    assert detector.handle(lock(seq=1)) == "started"
-    assert detector.handle(lock(seq=2)) == "group_busy"
+    assert detector.handle(lock(seq=1)).outcome == "started"
+    assert detector.handle(lock(seq=2)).outcome == "group_busy"
     (basket,) = bench.baskets.recent(10)
     bench.baskets.save(replace(basket, state=BasketState.REFUSED))
-    assert detector.handle(lock(seq=3)) == "started"
+    assert detector.handle(lock(seq=3)).outcome == "started"
     assert bench.counters()["opportunity.proved"] == 3
 
 
@@ -181,9 +181,9 @@ def test_what_is_older_than_what_was_seen_is_dropped() -> None:
     bench = Bench()
     detector = bench.detector()
     detector.handle(lock(seq=5))
-    assert detector.handle(lock(seq=4)) == "older_than_seen"
+    assert detector.handle(lock(seq=4)).outcome == "older_than_seen"
     mixed = replace(lock(seq=6), books=(lock(seq=6).books[0], lock(seq=4).books[1]))
-    assert detector.handle(mixed) == "older_than_seen"
+    assert detector.handle(mixed).outcome == "older_than_seen"
 
 
 def test_a_new_subscription_is_newer_though_its_sequence_restarts() -> None:
@@ -194,28 +194,28 @@ def test_a_new_subscription_is_newer_though_its_sequence_restarts() -> None:
     renewed = replace(
         again, books=tuple(replace(one, version=one.version._replace(generation=2)) for one in again.books)
     )
-    assert detector.handle(renewed) == "group_busy"
+    assert detector.handle(renewed).outcome == "group_busy"
 
 
 def test_groups_that_are_gone_or_changed_are_dropped() -> None:
     bench = Bench()
     detector = bench.detector()
-    assert detector.handle(replace(lock(), group_id="GONE:ladder")) == "unknown_group"
-    assert detector.handle(replace(lock(), fingerprint="before the rules changed")) == "fingerprint_changed"
+    assert detector.handle(replace(lock(), group_id="GONE:ladder")).outcome == "unknown_group"
+    assert detector.handle(replace(lock(), fingerprint="before the rules changed")).outcome == "fingerprint_changed"
     assert bench.counters() == {"candidates": 2, "drop.unknown_group": 1, "drop.fingerprint_changed": 1}
 
 
 def test_old_books_are_dropped_and_not_remembered() -> None:
     bench = Bench()
     detector = bench.detector()
-    assert detector.handle(lock(seq=9, alive_ms=NOW_MS - 2_001)) == "stale_books"
-    assert detector.handle(lock(seq=1)) == "started"
+    assert detector.handle(lock(seq=9, alive_ms=NOW_MS - 2_001)).outcome == "stale_books"
+    assert detector.handle(lock(seq=1)).outcome == "started"
 
 
 def test_no_edge_is_a_near_miss_with_its_distance() -> None:
     bench = Bench()
     near = candidate(LADDER, book("> 1", no=[(55, 10)]), book("> 2", yes=[(45, 10)]))
-    assert bench.detector().handle(near) == "no_bundle"
+    assert bench.detector().handle(near).outcome == "no_bundle"
     status = bench.status.get("detection")
     assert status is not None
     assert status["misses"] == [
@@ -231,7 +231,7 @@ def test_no_edge_is_a_near_miss_with_its_distance() -> None:
 
 def test_a_side_that_is_missing_is_no_near_miss() -> None:
     bench = Bench()
-    assert bench.detector().handle(candidate(LADDER, book("> 1", no=[(55, 10)]))) == "no_bundle"
+    assert bench.detector().handle(candidate(LADDER, book("> 1", no=[(55, 10)]))).outcome == "no_bundle"
     assert bench.status.get("detection") is None
 
 
@@ -258,7 +258,7 @@ def test_an_edge_that_rounding_eats_is_refused_and_says_so() -> None:
     bench = Bench()
     # 0.01 contract at 92 against 93: an edge of 0.0003 a contract and two roundings of 0.0001.
     thin = candidate(LADDER, book("> 1", no=[(8, 0.01)]), book("> 2", yes=[(93, 0.01)]))
-    assert bench.detector().handle(thin) == "fee_rounding"
+    assert bench.detector().handle(thin).outcome == "fee_rounding"
     assert bench.counters() == {"candidates": 1, "opportunity.refused": 1, "drop.fee_rounding": 1}
     status = bench.status.get("detection")
     assert status is not None
@@ -270,7 +270,7 @@ def test_a_conditional_bundle_is_kept_but_not_traded() -> None:
     bench = Bench()
     cheap = candidate(WEATHER, *(book(ticker, no=[(80, 10)]) for ticker in WEATHER.tickers))
     detector = bench.detector()
-    assert [detector.handle(cheap), detector.handle(cheap)] == ["conditional", "conditional"]
+    assert [detector.handle(cheap).outcome, detector.handle(cheap).outcome] == ["conditional", "conditional"]
     (found,) = bench.opportunities.recent(10)
     assert found.certificate.grade is Grade.CONDITIONAL
     assert bench.workflow.started == []
@@ -282,15 +282,15 @@ def test_books_that_cannot_be_true_prove_nothing() -> None:
     bench = Bench()
     negative = lock()
     broken = replace(negative.books[0], no_bids=(negative.books[0].no_bids[0]._replace(size=Count(-5)),))
-    assert bench.detector().handle(replace(negative, books=(broken, negative.books[1]))) == "no_bundle"
+    assert bench.detector().handle(replace(negative, books=(broken, negative.books[1]))).outcome == "no_bundle"
     future = lock(alive_ms=NOW_MS + 60_000)
-    assert bench.detector().handle(future) == "unfit_books"
+    assert bench.detector().handle(future).outcome == "unfit_books"
 
 
 def test_a_market_that_became_unpriceable_is_not_proved() -> None:
     strange = replace(LADDER, markets=tuple(replace(one, fees=FeeSchedule(FeeType.UNKNOWN)) for one in LADDER.markets))
     bench = Bench(groups=MemoryGroupStore([strange]))
-    assert bench.detector().handle(lock()) == "not_proved"
+    assert bench.detector().handle(lock()).outcome == "not_proved"
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status is not None
     assert "LADDER" not in str(status["misses"])
     # The ladder's books were forgotten, so an older candidate is judged again: safe, because ids are what protects.
-    assert detector.handle(lock(seq=4)) == "started"
+    assert detector.handle(lock(seq=4)).outcome == "started"
 
 
 def test_ids_follow_from_what_was_found_on_which_books() -> None:

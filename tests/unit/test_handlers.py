@@ -19,6 +19,7 @@ from functions.settlement.handler import handler as settlement
 from functions.sweeper.handler import handler as sweeper
 from kalshi_arb import bootstrap, events, schemas
 from kalshi_arb.alerts import AlertDelivery, WebhookError
+from kalshi_arb.detection.detect import Handled
 from kalshi_arb.detection.scan import ScanReport
 from kalshi_arb.domain.basket import BasketState
 from kalshi_arb.domain.errors import SchemaError, StoreError
@@ -197,11 +198,11 @@ class Judge:
         self.handled: list[Candidate] = []
         self.fail_at: int | None = None
 
-    def handle(self, given: Candidate) -> str:
+    def handle(self, given: Candidate) -> Handled:
         self.handled.append(given)
         if len(self.handled) - 1 == self.fail_at:
             raise StoreError("no")
-        return "started"
+        return Handled("started", "opp-1", "b1")
 
 
 @pytest.fixture

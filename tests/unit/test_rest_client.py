@@ -267,12 +267,24 @@ def test_balance_by_shard() -> None:
 
 def test_orders_are_found_by_client_id_over_every_page() -> None:
     def row(name: str, ticker: str, filled: str) -> dict[str, object]:
-        return {"order_id": f"o-{name}", "client_order_id": name, "ticker": ticker, "fill_count_fp": filled}
+        return {
+            "order_id": f"o-{name}", "client_order_id": name, "ticker": ticker, "status": "executed",
+            "fill_count_fp": filled,
+        }  # fmt: skip
 
     exchange = Exchange(
         ok({"orders": [row("c-1", "A", "1.00")], "cursor": "next"}),
         ok({"orders": [row("c-2", "A", "0.00"), {**row("x", "A", "1.00"), "client_order_id": None}], "cursor": None}),
-        ok({"orders": [row("c-3", "B", "2.50"), row("c-4", "OTHER", "1.00")], "cursor": ""}),
+        ok(
+            {
+                "orders": [
+                    row("c-3", "B", "2.50"),
+                    row("c-4", "OTHER", "1.00"),
+                    {**row("c-5", "B", "0.00"), "status": "resting"},
+                ],
+                "cursor": "",
+            }
+        ),
     )
     found = exchange.trading.find_orders(["B", "A", "A"], 1_000_000)
     assert {name: report.filled for name, report in found.items()} == {"c-1": 100, "c-2": 0, "c-3": 250}

@@ -8,7 +8,7 @@ first attempt ended. A basket whose workflow could not be started stays PROPOSED
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.detection.judge import Judgement, Verdict, judge, miss, opportunity
@@ -48,6 +48,15 @@ _REMEMBERED_GROUPS = 10_000
 _FIRST_ATTEMPT = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of a candidate: ``"started"`` or the reason it was dropped, and what was found on the way."""
+
+    outcome: str
+    opportunity_id: str | None = None
+    basket_id: str | None = None
+
+
 class Detector:
     """Judges candidates. Remembers per group the newest books it has judged, for as long as the process lives."""
 
@@ -80,32 +89,32 @@ class Detector:
         self._seen: OrderedDict[str, dict[str, BookVersion]] = OrderedDict()
         self._misses: OrderedDict[str, Miss] = OrderedDict()
 
-    def handle(self, candidate: Candidate) -> str:
-        """Judge one candidate: ``"started"``, or the reason it was dropped. Both are counted.
+    def handle(self, candidate: Candidate) -> Handled:
+        """Judge one candidate: started, or dropped for a reason. Both are counted.
 
         :raises KalshiArbError: a store, the workflow or the notifier refused. The same candidate may be handed in
             again: nothing is done twice.
         """
         counts: dict[str, int] = {}
-        outcome = self._handle(candidate, counts)
+        handled = self._handle(candidate, counts)
         counts["candidates"] = 1
-        counts[STARTED if outcome == STARTED else f"drop.{outcome}"] = 1
+        counts[STARTED if handled.outcome == STARTED else f"drop.{handled.outcome}"] = 1
         self._status.count(COMPONENT, counts)
-        return outcome
+        return handled
 
-    def _handle(self, candidate: Candidate, counts: dict[str, int]) -> str:
+    def _handle(self, candidate: Candidate, counts: dict[str, int]) -> Handled:
         group = self._groups.get(candidate.group_id)
         if group is None:
-            return UNKNOWN_GROUP
+            return Handled(UNKNOWN_GROUP)
         if group.fingerprint != candidate.fingerprint:
-            return FINGERPRINT_CHANGED
+            return Handled(FINGERPRINT_CHANGED)
         books = {book.ticker: book for book in candidate.books}
         seen = self._seen.get(group.group_id, {})
         if any(ticker in seen and book.version < seen[ticker] for ticker, book in books.items()):
-            return OLDER_THAN_SEEN
+            return Handled(OLDER_THAN_SEEN)
         now_ms = self._clock.now_ms()
         if any(now_ms - book.alive_ms > self._max_book_age_ms for book in books.values()):
-            return STALE_BOOKS
+            return Handled(STALE_BOOKS)
         self._remember(group.group_id, books)
         judgement = judge(
             group,
@@ -117,33 +126,33 @@ class Detector:
         )
         self._note_miss(group, judgement, now_ms)
         if judgement.certificate is None:
-            return judgement.verdict.value
+            return Handled(judgement.verdict.value)
         grade = f"opportunity.{judgement.certificate.grade.value}"
         if judgement.verdict is Verdict.FEE_ROUNDING:
             counts[grade] = 1
-            return judgement.verdict.value
+            return Handled(judgement.verdict.value)
         found = opportunity(
             group, books, judgement, judgement.certificate, found_ms=now_ms, candidate_ms=candidate.sent_ms
         )
         if self._opportunities.put(found):
             counts[grade] = 1
         if judgement.verdict is not Verdict.PROVED:
-            return judgement.verdict.value
+            return Handled(judgement.verdict.value, found.opportunity_id)
         return self._start(found, now_ms)
 
-    def _start(self, found: Opportunity, now_ms: int) -> str:
+    def _start(self, found: Opportunity, now_ms: int) -> Handled:
         basket = propose_basket(found, self._mode, now_ms)
         if not self._baskets.create(basket):
             row = self._baskets.get(basket.basket_id)
             if row is None:
-                return GROUP_BUSY
+                return Handled(GROUP_BUSY, found.opportunity_id)
             if row.state is not BasketState.PROPOSED or row.attempt != _FIRST_ATTEMPT:
-                return DUPLICATE
+                return Handled(DUPLICATE, found.opportunity_id, basket.basket_id)
             # An earlier delivery stored the row; whether it also started the workflow, the workflow's name tells.
         started = self._workflow.start(basket.basket_id, _FIRST_ATTEMPT)
         # Its id makes a repeated alert harmless; one that was lost with a dying process is made up for here.
         self._notifier.publish(self._alert(found, basket, now_ms))
-        return STARTED if started else DUPLICATE
+        return Handled(STARTED if started else DUPLICATE, found.opportunity_id, basket.basket_id)
 
     def _alert(self, found: Opportunity, basket: Basket, now_ms: int) -> Alert:
         certificate = found.certificate

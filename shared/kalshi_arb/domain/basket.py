@@ -14,7 +14,6 @@ from enum import Enum, unique
 from kalshi_arb.domain.errors import TransitionError
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.grid import PriceGrid
-from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Certificate, Leg
 from kalshi_arb.domain.portfolio import OrderRequest
@@ -189,15 +188,6 @@ class Basket:
     def has_open_orders(self) -> bool:
         """Whether some order's outcome is not known."""
         return any(order.state in OPEN_ORDER_STATES for order in self.orders)
-
-    def bought(self) -> dict[tuple[str, Outcome], Count]:
-        """Contracts bought per ticker and outcome over all orders."""
-        totals: dict[tuple[str, Outcome], Count] = {}
-        for order in self.orders:
-            if order.filled:
-                key = (order.request.ticker, order.request.outcome)
-                totals[key] = Count(totals.get(key, 0) + order.filled)
-        return totals
 
     def leg_position(self, leg: int) -> Count:
         """Contracts of a leg still held: bought minus unwound."""

@@ -1,4 +1,4 @@
-"""Trading fees, exact: the current rounding regime of the exchange's fee page (reference section 5.2).
+"""Trading fees, exact: the current rounding regime of the exchange's fee page (Kalshi API documentation, fee rounding).
 
 Per fill, with revenue negative for a buyer:
 

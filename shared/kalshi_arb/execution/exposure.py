@@ -173,14 +173,7 @@ def outcome_of(leg: Leg, *, opposite: bool) -> Outcome:
 
 @lru_cache(maxsize=4096)
 def _cost_at(fees: FeeSchedule, price: Price, count: Count, rules: FeeRules) -> int:
-    fee = order_fee_bound(fees, ((price, count),), rules.precision, rules.smallest_fill)
-    return notional(price, count) + fee + _mixture(price, rules)
-
-
-def _mixture(price: Price, rules: FeeRules) -> int:
-    """What one fill a tick below a price on the balance grid can add: the order's fee is then off the grid, which
-    costs up to one step less 1e-6 dollars, while the fill saves its size."""
-    return 0 if price % rules.precision else max(0, rules.precision - 1 - rules.smallest_fill)
+    return notional(price, count) + order_fee_bound(fees, ((price, count),), rules.precision, rules.smallest_fill)
 
 
 @lru_cache(maxsize=4096)

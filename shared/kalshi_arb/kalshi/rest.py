@@ -315,7 +315,8 @@ class KalshiTrading:
             query = [*narrowed, ("min_ts", _since(since_ms)), ("limit", PAGE)]
             for page in _pages(self._client, "portfolio/orders", schemas.OrdersReply, query):
                 for wire in page.orders:
-                    if wire.ticker in wanted and wire.client_order_id:
+                    # Nothing of ours rests: an order that seems to was read before its end, so it is not there yet.
+                    if wire.ticker in wanted and wire.client_order_id and wire.status != "resting":
                         found[wire.client_order_id] = schemas.to_report(wire)
         return found
 

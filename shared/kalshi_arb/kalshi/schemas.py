@@ -148,6 +148,7 @@ class OrderWire(msgspec.Struct):
 
     order_id: str
     ticker: str
+    status: str
     fill_count_fp: Amount
     client_order_id: str | None = None
 
@@ -380,7 +381,8 @@ def order_to_wire(order: OrderRequest) -> dict[str, object]:
 
 
 def to_report(wire: OrderWire) -> OrderReport:
-    """Map an order read back. Orders without a client order id are not ours to match and map to an empty one.
+    """Map an order read back; its fill count is final unless it rests. An order without a client order id maps to an
+    empty one.
 
     :raises WireFormatError: a fill count that is no count.
     """

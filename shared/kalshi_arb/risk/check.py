@@ -176,12 +176,11 @@ class RiskCheck:
         books, balance = self._read_exchange(row)
         limits = self._limits()
         sized, certificate = self._size(row, group, books, limits, balance)
-        if certificate.floor_profit < limits.min_profit:
+        expected = Cash(certificate.floor_profit - self._split_overhead(sized))
+        if expected < limits.min_profit:
             raise _RefusedError(Refusal.MIN_PROFIT)
         now = self._clock.now_ms()
-        reserved = replace(
-            sized, certificate=certificate, expected_profit=certificate.floor_profit, orders=(), updated_ms=now
-        )
+        reserved = replace(sized, certificate=certificate, expected_profit=expected, orders=(), updated_ms=now)
         self._reserve(reserved, limits, balance)
         return replace(reserved, orders=entry_orders(reserved, reserved.waves[0], now))
 
@@ -237,6 +236,18 @@ class RiskCheck:
             Cash(highest_cost(own, leg.count, leg.limit, self._rules) + split_overhead(own, leg.limit, self._rules))
             for own, leg in zip(terms, legs, strict=True)
         ]
+
+    def _split_overhead(self, row: Basket) -> Cash:
+        """What completing legs with a second order can add to the fees that the certificate bounds. A fill-or-kill
+        leg is never completed."""
+        return Cash(
+            sum(
+                split_overhead(row.terms[leg], row.legs[leg].limit, self._rules)
+                for number, wave in enumerate(row.waves)
+                for leg in wave
+                if number > 0 or len(wave) > 1
+            )
+        )
 
     def _misfit(
         self, row: Basket, books: Mapping[str, BookSnapshot], limits: Limits, balance: Mapping[int, Cash]
