@@ -39,8 +39,12 @@ def test_fractions_shrink_in_hundredths() -> None:
     assert counts(largest_that_fits(bundle(196, 196), at_most(11))) == (5, 5)
 
 
-def test_a_bundle_without_a_smaller_copy_is_refused() -> None:
-    assert largest_that_fits(bundle(700, 600), at_most(1200)) == ()
+def test_counts_without_a_common_part_are_rounded_down_to_whole_contracts() -> None:
+    assert counts(largest_that_fits(bundle(14_100, 13_800, 12_200), at_most(10_000))) == (3500, 3400, 3000)
+
+
+def test_a_bundle_that_would_lose_a_leg_is_refused() -> None:
+    assert largest_that_fits(bundle(9_900, 100), at_most(5_000)) == ()
     assert largest_that_fits(bundle(100, 100), at_most(199)) == ()
 
 
@@ -50,14 +54,18 @@ def test_a_bundle_without_a_smaller_copy_is_refused() -> None:
     st.sampled_from([1, 100]),
     st.integers(0, 9000),
 )
-def test_no_larger_copy_would_have_fitted(shape: list[int], size: int, unit: int, limit: int) -> None:
+def test_what_comes_out_fits_and_is_no_lopsided_copy(shape: list[int], size: int, unit: int, limit: int) -> None:
     legs = bundle(*(part * size * unit for part in shape))
-    found = largest_that_fits(legs, at_most(limit))
-    assert sum(counts(found)) <= limit
+    found = counts(largest_that_fits(legs, at_most(limit)))
+    assert sum(found) <= limit
+    step = 100 if all(leg.count % 100 == 0 for leg in legs) else 1
     if found:
-        assert len({leg.count * 10**6 // planned.count for leg, planned in zip(found, legs, strict=True)}) == 1
-    whole = all(leg.count % 100 == 0 for leg in legs)
-    smallest = [part // math.gcd(*shape) * (100 if whole else 1) for part in shape]
-    if counts(found) != counts(legs):
-        grown = [have + more for have, more in zip(counts(found) or [0] * len(legs), smallest, strict=True)]
-        assert sum(grown) > limit or sum(grown) > sum(counts(legs))
+        share = max(have / leg.count for have, leg in zip(found, legs, strict=True))
+        assert all(leg.count * share - have < step for have, leg in zip(found, legs, strict=True))
+    smallest = [
+        part * size * unit // step // math.gcd(*(p * size * unit // step for p in shape)) * step for part in shape
+    ]
+    if sum(smallest) <= limit:
+        # Some exact copy fits, so the answer is exact, and one more part would not fit.
+        assert len({have * legs[0].count - found[0] * leg.count for have, leg in zip(found, legs, strict=True)}) == 1
+        assert found == counts(legs) or sum(found) + sum(smallest) > limit

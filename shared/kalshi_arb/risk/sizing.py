@@ -1,4 +1,4 @@
-"""Sizes a bundle to the operator's limits: a smaller copy of the same proportions, because a bundle that is proved at
+"""Sizes a bundle to the operator's limits: a smaller copy in the same proportions, because a bundle that is proved at
 one size keeps its payoffs at every other and only roundings change. What comes out is proved again by the caller."""
 
 import math
@@ -8,37 +8,43 @@ from dataclasses import replace
 from kalshi_arb.domain.money import ONE_CONTRACT, Count
 from kalshi_arb.domain.opportunity import Leg
 
+Fits = Callable[[tuple[Leg, ...]], bool]
 
-def copies(legs: Sequence[Leg]) -> tuple[int, int]:
-    """How many smallest proportional copies a bundle is made of, and how many of them make one step.
 
-    Whole contracts stay whole: a step is then a whole number of contracts for every leg.
+def largest_that_fits(legs: Sequence[Leg], fits: Fits) -> tuple[Leg, ...]:
+    """The largest smaller copy for which ``fits`` holds, the bundle itself when it does; empty when none does.
+
+    An exact copy of the proportions is preferred; where the counts have no common part small enough, each is rounded
+    down, which the proof that follows may or may not accept. Whole contracts stay whole. ``fits`` must hold for every
+    smaller copy of one for which it holds, as limits on cost and loss do but for roundings of the last digit: the
+    answer itself is always checked.
     """
-    unit = math.gcd(*(leg.count for leg in legs))
-    whole = all(leg.count % ONE_CONTRACT == 0 for leg in legs)
-    return unit, ONE_CONTRACT if whole else 1
+    whole = tuple(legs)
+    if fits(whole):
+        return whole
+    step = ONE_CONTRACT if all(leg.count % ONE_CONTRACT == 0 for leg in legs) else 1
+    steps = [leg.count // step for leg in legs]
+    for parts in (math.gcd(*steps), max(steps)):
+        found = _search(whole, steps, step, parts, fits)
+        if found:
+            return found
+    return ()
 
 
-def scaled(legs: Sequence[Leg], share: int) -> tuple[Leg, ...]:
-    """The bundle made of ``share`` of its smallest copies."""
-    unit, _ = copies(legs)
-    return tuple(replace(leg, count=Count(leg.count // unit * share)) for leg in legs)
+def _search(legs: tuple[Leg, ...], steps: Sequence[int], step: int, parts: int, fits: Fits) -> tuple[Leg, ...]:
+    """Bisect for the most of ``parts`` equal parts of the bundle that fit, counts rounded down to whole steps."""
 
+    def copy(taken: int) -> tuple[Leg, ...]:
+        return tuple(
+            replace(leg, count=Count(count * taken // parts * step)) for leg, count in zip(legs, steps, strict=True)
+        )
 
-def largest_that_fits(legs: Sequence[Leg], fits: Callable[[tuple[Leg, ...]], bool]) -> tuple[Leg, ...]:
-    """The largest proportional copy for which ``fits`` holds, the bundle itself when it does; empty when none does.
-
-    ``fits`` must hold for every smaller copy of one for which it holds, as limits on cost and loss do but for
-    roundings of the last digit: the answer itself is always checked.
-    """
-    if fits(tuple(legs)):
-        return tuple(legs)
-    unit, step = copies(legs)
-    low, high = 0, unit // step
+    low, high = 0, parts
     while high - low > 1:
         middle = (low + high) // 2
-        if fits(scaled(legs, middle * step)):
+        if fits(copy(middle)):
             low = middle
         else:
             high = middle
-    return scaled(legs, low * step) if low else ()
+    found = copy(low)
+    return found if all(leg.count for leg in found) else ()
