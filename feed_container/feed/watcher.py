@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from kalshi_arb.detection.screen import Screen
 from kalshi_arb.domain.errors import KalshiArbError
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.ports import GroupStore, StatusStore
+from kalshi_arb.ports import WATCH_COMPONENT, GroupStore, StatusStore
 
 logger = logging.getLogger(__name__)
 
-WATCH_COMPONENT = "watch"
 """Status item ``{"groups": [ids]}``: groups whose books are copied as often as near ones."""
 
 

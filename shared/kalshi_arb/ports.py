@@ -177,6 +177,10 @@ class ReservationStore(Protocol):
         ...
 
 
+WATCH_COMPONENT = "watch"
+"""Status item ``{"groups": [ids]}``: groups whose books the feed keeps copied, because something is held in them."""
+
+
 class StatusStore(Protocol):
     """Health, near misses and counters of each component, and the control items that people set."""
 

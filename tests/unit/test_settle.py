@@ -20,7 +20,7 @@ from kalshi_arb.domain.portfolio import (
     settlement_entry,
 )
 from kalshi_arb.execution.settle import ACCOUNT, SettleReport, settled_profits
-from kalshi_arb.ports import AlertKind
+from kalshi_arb.ports import WATCH_COMPONENT, AlertKind
 from tests.basket_world import NO, YES, World, leg, partition
 
 
@@ -56,6 +56,16 @@ def test_a_lock_settles_at_exactly_what_it_changed_the_balance_by(world: World) 
     assert not world.exchange.positions()
     assert [a.kind for a in world.notifier.published] == [AlertKind.BASKET, AlertKind.SETTLEMENT]
     assert world.status.counters("settlement") == {"markets": 3, "baskets": 1}
+
+
+def test_the_books_of_what_is_held_are_watched_until_it_is_paid(world: World) -> None:
+    row = lock(world)
+    world.settler.run()
+    assert world.status.get(WATCH_COMPONENT) == {"groups": [row.group_id]}
+    world.settle(0, 1, 0)
+    world.settler.run()
+    world.settler.run()
+    assert world.status.get(WATCH_COMPONENT) == {"groups": []}
 
 
 def test_running_again_changes_nothing(world: World) -> None:

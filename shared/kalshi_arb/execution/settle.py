@@ -26,6 +26,7 @@ from kalshi_arb.domain.money import (
 from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, cash_change, net_positions, settlement_entry
 from kalshi_arb.execution.reconcile import is_unbooked
 from kalshi_arb.ports import (
+    WATCH_COMPONENT,
     Alert,
     AlertKind,
     BasketStore,
@@ -135,6 +136,8 @@ class Settler:
         :raises ExchangeError: the exchange could not be read; what was booked before stays booked.
         """
         held = self._baskets.in_states(_HELD_STATES, _ROWS)
+        # The feed keeps the stored copies of these groups' books fresh, for whoever looks at what is held.
+        self._status.put(WATCH_COMPONENT, {"groups": sorted({row.group_id for row in held})})
         booked = self._book_settlements(held) if held else 0
         settled = self._settle(held) if held else 0
         self._compare()
