@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kalshi_arb.cli.control import status_lines
 from kalshi_arb.cli.local_state import RunState, clear_run_state, read_run_state, write_run_state
 from kalshi_arb.domain.errors import SettingsError
 
@@ -81,6 +82,24 @@ def test_the_run_state_is_private_and_forgotten_when_its_process_is_gone(tmp_pat
     assert read_run_state(tmp_path) is None
     clear_run_state(tmp_path)
     assert not (tmp_path / "run.json").exists()
+
+
+def test_status_says_plainly_what_is_wrong() -> None:
+    state = RunState(7, "simulated", "http://127.0.0.1:2", "http://127.0.0.1:1/", "secret", 1)
+    fine = {
+        "feed": {"connected": True, "frames": 5, "books": 2, "stale_books": 0, "gaps": 0},
+        "discovery": {"groups": {"ladder": 3}},
+        "control": {},
+        "account": {"matches": True},
+        "counters": {"risk": {"accepted": 2, "refused.depth": 1}},
+        "alerts": [{"title": "Basket ended: lock"}],
+    }
+    text = "\n".join(status_lines(state, fine))
+    for part in ("connected, 5 frames", "ladder 3", "allowed", "equals", "accepted 2, refused.depth 1", "ended: lock"):
+        assert part in text
+    bad = "\n".join(status_lines(state, {"account": {"matches": False}, "control": {"stop": True}}))
+    for part in ("NOT CONNECTED", "DIFFERS", "stopped"):
+        assert part in bad
 
 
 def test_a_foreign_run_state_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,33 @@ def status(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"pid": state.pid, "page": state.page_url, **health}))
         return
-    click.echo(f"mode     {state.mode} (process {state.pid})")
-    click.echo(f"page     {state.page_url}")
-    for name, value in health.items():
-        text = json.dumps(value) if isinstance(value, dict | list) else str(value)
-        click.echo(f"{name:<8} {text}")
+    click.echo("\n".join(status_lines(state, health)))
+
+
+def status_lines(state: RunState, health: Mapping[str, Any]) -> list[str]:
+    """The health answer for a person, one fact a line."""
+    feed, account = health.get("feed") or {}, health.get("account") or {}
+    groups = (health.get("discovery") or {}).get("groups") or {}
+    lines = [
+        f"mode        {state.mode} (process {state.pid})",
+        f"page        {state.page_url}",
+        f"feed        {'connected' if feed.get('connected') else 'NOT CONNECTED'}, {feed.get('frames', 0)} frames, "
+        f"{feed.get('books', 0)} books, {feed.get('stale_books', 0)} stale, {feed.get('gaps', 0)} gaps",
+        f"groups      {_counts(groups)}",
+        f"trading     {'stopped' if (health.get('control') or {}).get('stop') else 'allowed'}",
+        f"ledger      {_BALANCE.get(account.get('matches'), 'not compared yet')}",
+    ]
+    for component, counters in sorted((health.get("counters") or {}).items()):
+        lines.append(f"{component:<11} {_counts(counters)}")
+    lines += [f"alert       {alert.get('title', '')}" for alert in (health.get("alerts") or [])[:3]]
+    return lines
+
+
+_BALANCE = {True: "equals the exchange's account", False: "DIFFERS from the exchange's account"}
+
+
+def _counts(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
 
 
 @click.command()
