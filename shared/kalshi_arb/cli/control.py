@@ -78,7 +78,7 @@ def status_lines(state: RunState, health: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-_BALANCE = {True: "equals the exchange's account", False: "DIFFERS from the exchange's account"}
+_BALANCE: dict[object, str] = {True: "equals the exchange's account", False: "DIFFERS from the exchange's account"}
 
 
 def _counts(counts: Mapping[str, Any]) -> str:
