@@ -2,18 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+N ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test check lint types tests lock clean
+.PHONY: help env run crash deploy-local test check lint types tests lock clean
 
 help:  ## what can be done here
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 env:
 	@$(PYTHON) infra/env/bootstrap.py .venv
 
 run: env  ## the whole system on this machine: embedded exchange, embedded AWS, no account, no key (ARGS="--help")
 	@exec $(BIN)/kalshi-arb run $(ARGS)
+
+crash: env  ## kill everything N times at random moments, start again, count what was lost (N=100)
+	@exec $(BIN)/python -m infra.local.crash --kills $(N) $(ARGS)
+
+deploy-local:  ## the real sam build and sam deploy against the embedded AWS: smoke test, update, refusal, rollback
+	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam
+	@exec $(BIN)/python -m infra.local.deploy_check $(ARGS)
 
 test:  ## environment, lint, types, all tests with coverage
 	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam

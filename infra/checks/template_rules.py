@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.checks.dashboard import Shown, body_problems, shown_metrics
 from infra.checks.template import Template, as_list, referred, texts
-from kalshi_arb.metrics_names import DIMENSIONS, NAMESPACE, Metric
+from kalshi_arb.domain.basket import ENDED_STATES
+from kalshi_arb.domain.opportunity import Grade
+from kalshi_arb.metrics_names import DETAILS, DIMENSIONS, NAMESPACE, Metric
 from kalshi_arb.settings import PREFIX, Settings
 
 VISIBILITY_FACTOR = 6
@@ -19,6 +22,21 @@ SERVICE_VARIABLE = "POWERTOOLS_SERVICE_NAME"
 # Not resources: they describe the process itself, or differ from process to process.
 _NO_OUTPUT = frozenset({"ws_url", "health_file"})
 _KEPT_TABLES = ("LedgerTable", "BasketsTable")
+_DETAIL_WORDS: Mapping[str, frozenset[str]] = {
+    "grade": frozenset(grade.value for grade in Grade),
+    "end": frozenset(state.value for state in ENDED_STATES),
+}
+# The dimension and the names that each service documents, as far as this project uses them.
+_AWS_METRICS: Mapping[str, tuple[str, frozenset[str]]] = {
+    "AWS/Lambda": ("FunctionName", frozenset({"Invocations", "Errors", "Throttles", "Duration"})),
+    "AWS/SQS": ("QueueName", frozenset({"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"})),
+    "AWS/States": (
+        "StateMachineArn",
+        frozenset({"ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsAborted"}),
+    ),
+    "AWS/DynamoDB": ("TableName", frozenset({"ConsumedWriteCapacityUnits"})),
+    "AWS/ApiGateway": ("ApiId", frozenset({"5xx"})),
+}
 _RUNBOOK_ROW = re.compile(r"^\| `(\w+)` \|(.*)\|\s*$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
@@ -253,22 +271,51 @@ def alarms_are_explained(project: Project) -> Iterator[str]:
 
 
 def metrics_exist(project: Project) -> Iterator[str]:
-    """Every metric of ours in alarms and dashboards is one that code knows, with our dimensions and a real service."""
+    """Every metric in alarms and dashboards is published: ours by code, under its dimensions, AWS's by a service."""
     services = {str(variables.get(SERVICE_VARIABLE)) for _, variables in environments(project.template)}
-    names = {str(metric) for metric in Metric}
-    used: list[tuple[str, str, dict[str, str]]] = []
+    used: list[tuple[str, Shown]] = []
     for name, alarm in project.template.of_type("AWS::CloudWatch::Alarm"):
-        if alarm["Namespace"] == NAMESPACE:
-            used.append((name, alarm["MetricName"], {d["Name"]: d["Value"] for d in alarm["Dimensions"]}))
+        dimensions = {found["Name"]: found["Value"] for found in alarm["Dimensions"]}
+        used.append((name, Shown(alarm["Namespace"], alarm["MetricName"], dimensions)))
     for name, dashboard in project.template.of_type("AWS::CloudWatch::Dashboard"):
-        used += [(name, metric, found) for metric, found in _dashboard_metrics(dashboard["DashboardBody"])]
-    for name, metric, found in used:
-        if metric not in names:
-            yield f"{name}: no code publishes {metric}"
-        if tuple(found) != DIMENSIONS:
-            yield f"{name}: {metric} has the dimensions {', '.join(DIMENSIONS)}, not {', '.join(found)}"
-        elif found["service"] not in services:
-            yield f"{name}: there is no service {found['service']}"
+        body = dashboard_body(dashboard["DashboardBody"])
+        if not any(body_problems(body)):
+            used += [(name, shown) for shown in shown_metrics(body)]
+    for name, shown in used:
+        problems = _own_metric_problems(shown, services) if shown.namespace == NAMESPACE else _aws_problems(shown)
+        yield from (f"{name}: {problem}" for problem in problems)
+
+
+def _own_metric_problems(shown: Shown, services: set[str]) -> Iterator[str]:
+    if shown.name not in set(Metric):
+        yield f"no code publishes {shown.name}"
+        return
+    detail = DETAILS.get(Metric(shown.name))
+    found = tuple(shown.dimensions)
+    if found not in (DIMENSIONS, (*DIMENSIONS, detail)):
+        yield f"{shown.name} has the dimensions {', '.join(DIMENSIONS)}, not {', '.join(found)}"
+        return
+    service = shown.dimensions["service"]
+    if service is not None and service not in services:
+        yield f"there is no service {service}"
+    if detail is not None and detail in _DETAIL_WORDS:
+        word = shown.dimensions.get(detail)
+        if word is not None and word not in _DETAIL_WORDS[detail]:
+            yield f"no {detail} is {word}"
+
+
+def _aws_problems(shown: Shown) -> Iterator[str]:
+    dimension, names = _AWS_METRICS.get(shown.namespace, ("", frozenset()))
+    if shown.name not in names:
+        yield f"{shown.namespace} publishes no {shown.name} that is known here"
+    elif tuple(shown.dimensions) != (dimension,):
+        yield f"{shown.name} has the dimension {dimension}, not {', '.join(shown.dimensions)}"
+
+
+def dashboards_are_valid(project: Project) -> Iterator[str]:
+    """A dashboard's body has the documented structure, and nothing in it lies over anything else."""
+    for name, dashboard in project.template.of_type("AWS::CloudWatch::Dashboard"):
+        yield from (f"{name}: {problem}" for problem in body_problems(dashboard_body(dashboard["DashboardBody"])))
 
 
 def dashboard_body(body: Any) -> dict[str, Any]:
@@ -276,14 +323,6 @@ def dashboard_body(body: Any) -> dict[str, Any]:
     text = body["Fn::Sub"] if isinstance(body, Mapping) else body
     parsed: dict[str, Any] = json.loads(re.sub(r"\$\{[^}]+\}", "x", text))
     return parsed
-
-
-def _dashboard_metrics(body: Any) -> Iterator[tuple[str, dict[str, str]]]:
-    for widget in dashboard_body(body)["widgets"]:
-        for row in widget["properties"].get("metrics", ()):
-            words = [word for word in row if isinstance(word, str)]
-            if words[0] == NAMESPACE:
-                yield words[1], dict(zip(words[2::2], words[3::2], strict=True))
 
 
 def machines_fit(project: Project) -> Iterator[str]:
@@ -347,6 +386,7 @@ RULES: tuple[Callable[[Project], Iterator[str]], ...] = (
     logs_end,
     alarms_are_explained,
     metrics_exist,
+    dashboards_are_valid,
     machines_fit,
     tables_are_safe,
     one_feed,

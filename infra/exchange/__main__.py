@@ -8,15 +8,17 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.exchange.assembly import ExchangeOptions, create_exchange
+from infra.exchange.assembly import ExchangeOptions, TapeOptions, create_exchange
 from infra.exchange.auth import read_public_key
 from infra.exchange.errors import ExchangeStartError
 from infra.exchange.server import ServerConfig
+from infra.exchange.tape_terms import load_tape
 from infra.exchange.universe import UniverseConfig
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import AmountError
@@ -46,6 +48,13 @@ def _span(text: str) -> tuple[int, int]:
     return int(low), int(high or low)
 
 
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed < math.inf:
+        raise argparse.ArgumentTypeError("a speed must be above 0")
+    return speed
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     world, serving = UniverseConfig(), ServerConfig()
@@ -65,8 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--deltas-per-second", type=int, default=world.deltas_per_second, help="book changes a second, all markets")
     add("--mispricing-every-ms", type=int, default=world.mispricing_every_ms, help="mean pause between mispricings")
     add("--mispricing-life-ms", type=_span, default=world.mispricing_life_ms, metavar="LOW:HIGH")
+    add("--state-dir", type=Path, metavar="DIR", help="keep everything there, and go on from what is there")
     add("--fade-share", type=float, default=world.fade_share, help="share of mispricings that fade under an order")
     add("--event-life-ms", type=_span, default=world.event_life_ms, metavar="LOW:HIGH")
+    add("--tape", nargs="+", default=(), metavar="FILE", help="play recorded books, from files, folders or globs")
+    add("--speed", type=_speed, default=1.0, help="how many times as fast as recorded a tape is played")
+    add("--tape-waits", action="store_true", help="list nothing until POST /admin/tape")
     return parser
 
 
@@ -96,8 +109,17 @@ def _options(arguments: argparse.Namespace) -> ExchangeOptions:
         reply_ms=arguments.reply_ms,
     )
     precision = Precision.CENT if arguments.cent_account else Precision.DIRECT
+    tape = TapeOptions(load_tape(arguments.tape), arguments.speed, arguments.tape_waits) if arguments.tape else None
     return ExchangeOptions(
-        arguments.seed, arguments.key_id, read_public_key(pem), arguments.cash, precision, universe, server
+        arguments.seed,
+        arguments.key_id,
+        read_public_key(pem),
+        arguments.cash,
+        precision,
+        universe,
+        server,
+        tape,
+        arguments.state_dir,
     )
 
 
@@ -108,7 +130,13 @@ async def _serve(options: ExchangeOptions) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     await server.start()
-    ready = {"ready": True, "rest_url": server.rest_url, "ws_url": server.ws_url, "admin_url": server.admin_url}
+    ready = {
+        "ready": True,
+        "went_on": server.went_on,
+        "rest_url": server.rest_url,
+        "ws_url": server.ws_url,
+        "admin_url": server.admin_url,
+    }
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
     waits = [asyncio.create_task(event.wait()) for event in (stopped, server.failed)]

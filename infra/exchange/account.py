@@ -7,9 +7,11 @@ kept with the time they became true, so that a read side that lags can be served
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Generic, TypeVar
+
+import msgspec
 
 from infra.exchange.terms import SelfTradePrevention
 from kalshi_arb.domain.fees import Precision
@@ -122,27 +124,48 @@ class Position:
         return notional(ONE_DOLLAR, Count(min(self.held(outcome.other), count)))
 
 
+@dataclass(slots=True)
 class History(Generic[T]):
-    """The values a fact had over time."""
+    """The values a fact had over time, each with the moment it became true (UTC milliseconds)."""
 
-    __slots__ = ("_times", "_values")
-
-    def __init__(self) -> None:
-        self._times: list[int] = []
-        self._values: list[T] = []
+    times: list[int] = field(default_factory=list)
+    values: list[T] = field(default_factory=list)
 
     def put(self, ms: int, value: T) -> None:
         """The value from ``ms`` on. Times never run backwards."""
-        if self._times and self._times[-1] == ms:
-            self._values[-1] = value
+        if self.times and self.times[-1] == ms:
+            self.values[-1] = value
             return
-        self._times.append(ms)
-        self._values.append(value)
+        self.times.append(ms)
+        self.values.append(value)
 
     def at(self, ms: int) -> T | None:
         """The value at ``ms``, or None before the first."""
-        index = bisect_right(self._times, ms)
-        return self._values[index - 1] if index else None
+        index = bisect_right(self.times, ms)
+        return self.values[index - 1] if index else None
+
+
+class SavedAccount(msgspec.Struct, frozen=True):
+    """An account in a snapshot."""
+
+    account_id: str
+    precision: Precision
+    is_crowd: bool
+    initial_cash: dict[int, Cash]
+    cash: dict[int, Cash]
+    reserved: dict[int, Cash]
+    positions: dict[str, Position]
+    fees_paid: Cash
+    settled_revenue: Cash
+    fills: list[FillView]
+    settlements: list[SettlementView]
+    orders: dict[str, History[OrderView]]
+    orders_by_client_id: dict[str, int]
+    attempts_by_client_id: dict[str, int]
+    duplicate_attempts: int
+    position_history: dict[str, History[Position]]
+    homes: dict[str, tuple[str, int]]
+    balance_history: History[dict[int, Cash]]
 
 
 class Account:
@@ -167,6 +190,35 @@ class Account:
         self.position_history: dict[str, History[Position]] = {}
         self._homes: dict[str, tuple[str, int]] = {}
         self.balance_history: History[dict[int, Cash]] = History()
+
+    @classmethod
+    def restore(cls, saved: SavedAccount) -> "Account":
+        """The account as it was saved."""
+        account = cls(saved.account_id, saved.initial_cash, saved.precision, is_crowd=saved.is_crowd)
+        account.cash = saved.cash
+        account.reserved = saved.reserved
+        account.positions = saved.positions
+        account.fees_paid = saved.fees_paid
+        account.settled_revenue = saved.settled_revenue
+        account.fills = saved.fills
+        account.settlements = saved.settlements
+        account.orders = saved.orders
+        account.orders_by_client_id = saved.orders_by_client_id
+        account.attempts_by_client_id = saved.attempts_by_client_id
+        account.duplicate_attempts = saved.duplicate_attempts
+        account.position_history = saved.position_history
+        account._homes = saved.homes
+        account.balance_history = saved.balance_history
+        return account
+
+    def save(self) -> SavedAccount:
+        """The account for a snapshot."""
+        return SavedAccount(
+            self.account_id, self.precision, self.is_crowd, self.initial_cash, self.cash, self.reserved,
+            self.positions, self.fees_paid, self.settled_revenue, self.fills, self.settlements, self.orders,
+            self.orders_by_client_id, self.attempts_by_client_id, self.duplicate_attempts, self.position_history,
+            self._homes, self.balance_history,
+        )  # fmt: skip
 
     def available(self, shard: int) -> Cash:
         """Cash on a shard that no resting order has reserved; 0 on a shard without an account."""

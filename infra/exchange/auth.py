@@ -39,26 +39,38 @@ def read_public_key(pem: bytes) -> PublicKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Holder:
+class Holder:
+    """A registered key: whose it is and what it may do."""
+
     key: PublicKey
     account_id: str
+    scopes: tuple[str, ...]
+
+    def may(self, method: str) -> bool:
+        """Whether a call is in scope: ``read``, or for everything that changes something ``write`` or its child for
+        trading."""
+        return bool({"read"} & set(self.scopes) if method == "GET" else {"write", "write::trade"} & set(self.scopes))
 
 
 class KeyRing:
     """The API keys the exchange knows, each with its account."""
 
     def __init__(self) -> None:
-        self._holders: dict[str, _Holder] = {}
+        self._holders: dict[str, Holder] = {}
 
-    def add(self, key_id: str, key: PublicKey, account_id: str) -> None:
+    def add(self, key_id: str, key: PublicKey, account_id: str, scopes: tuple[str, ...] = ("read", "write")) -> None:
         """Register a key."""
-        self._holders[key_id] = _Holder(key, account_id)
+        self._holders[key_id] = Holder(key, account_id, scopes)
+
+    def of_account(self, account_id: str) -> dict[str, Holder]:
+        """An account's keys by id."""
+        return {key_id: holder for key_id, holder in self._holders.items() if holder.account_id == account_id}
 
     def authenticate(self, headers: Mapping[str, str], method: str, path: str, now_ms: int) -> str:
         """The account that signed a request.
 
         :param path: from the root, query included or not: it is never part of the signed text
-        :raises ExchangeRefusalError: 401 with the cause.
+        :raises ExchangeRefusalError: 401 with the cause, 403 for a key without the scope.
         """
         key_id = headers.get(KEY_HEADER)
         timestamp = headers.get(TIMESTAMP_HEADER)
@@ -75,6 +87,8 @@ class KeyRing:
             raise ExchangeRefusalError(401, "authentication_error", "INCORRECT_API_KEY_SIGNATURE")
         if abs(now_ms - int(timestamp)) > MAX_SKEW_MS:
             raise ExchangeRefusalError(401, "header_timestamp_expired")
+        if not holder.may(method.upper()):
+            raise ExchangeRefusalError(403, "insufficient_scope")
         return holder.account_id
 
 

@@ -5,16 +5,25 @@ out as data (:mod:`infra.exchange.emissions`). At every moment the cash of all a
 contracts and the fees collected add up to what was paid in.
 """
 
-import heapq
-from collections.abc import Callable, Mapping
-from enum import IntEnum, unique
-from itertools import count as counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from infra.exchange.account import Account, History, OrderStatus, OrderView, Position, SettlementView
+import msgspec
+
+from infra.exchange.account import (
+    Account,
+    History,
+    OrderStatus,
+    OrderView,
+    Position,
+    SavedAccount,
+    SettlementView,
+)
 from infra.exchange.account import FillView as Fill
+from infra.exchange.agenda import Agenda, Due
 from infra.exchange.emissions import (
     BookChanged,
-    BookCleared,
+    BookReplaced,
     Emission,
     EventListed,
     Filled,
@@ -24,7 +33,16 @@ from infra.exchange.emissions import (
     Traded,
 )
 from infra.exchange.errors import ExchangeRefusalError
-from infra.exchange.market import INSUFFICIENT_BALANCE, MarketState, Order, Plan, PlannedFill, check_funds, plan_match
+from infra.exchange.market import (
+    INSUFFICIENT_BALANCE,
+    MarketState,
+    Order,
+    Plan,
+    PlannedFill,
+    SavedMarket,
+    check_funds,
+    plan_match,
+)
 from infra.exchange.terms import EventTerms, NewOrder, SeriesTerms, TimeInForce
 from kalshi_arb.domain.fees import FillFee, Precision, Role
 from kalshi_arb.domain.market import MarketStatus, Outcome
@@ -33,11 +51,17 @@ from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, complement, 
 MAX_CLIENT_ORDER_ID = 64
 
 
-@unique
-class _Due(IntEnum):
-    OPEN = 0
-    CLOSE = 1
-    FINALIZE = 2
+class SavedCore(msgspec.Struct, frozen=True):
+    """All markets, books and accounts in a snapshot. ``markets`` are those of ``events``, in their order."""
+
+    now_ms: int
+    started_ms: int
+    series: list[SeriesTerms]
+    events: list[EventTerms]
+    markets: list[SavedMarket]
+    accounts: list[SavedAccount]
+    fees_collected: Cash
+    agenda: Agenda
 
 
 class ExchangeCore:
@@ -57,10 +81,35 @@ class ExchangeCore:
         self.accounts: dict[str, Account] = {}
         self.fees_collected = Cash(0)
         self._resting: dict[str, tuple[MarketState, Order]] = {}
-        self._due: list[tuple[int, int, _Due, str]] = []
-        self._due_number = counter()
+        self._agenda = Agenda()
         self._emitted: list[Emission] = []
         self._observers: list[Callable[[Traded], None]] = []
+
+    @classmethod
+    def restore(cls, saved: SavedCore, ids: Callable[[], str]) -> "ExchangeCore":
+        """The exchange as it was saved; who observed trades has to say so again."""
+        core = cls(saved.started_ms, ids)
+        core._now = saved.now_ms
+        core.series = {series.ticker: series for series in saved.series}
+        core.events = {event.ticker: event for event in saved.events}
+        core.accounts = {account.account_id: Account.restore(account) for account in saved.accounts}
+        listed = [(terms, event) for event in saved.events for terms in event.markets]
+        for (terms, event), market in zip(listed, saved.markets, strict=True):
+            series = core.series[event.series_ticker]
+            state = MarketState.restore(market, terms, event, series, core.accounts)
+            core.markets[terms.ticker] = state
+            core._resting.update({order.order_id: (state, order) for order in state.resting()})
+        core.fees_collected = saved.fees_collected
+        core._agenda = saved.agenda
+        return core
+
+    def save(self) -> SavedCore:
+        """The exchange for a snapshot."""
+        return SavedCore(
+            self._now, self.started_ms, list(self.series.values()), list(self.events.values()),
+            [self.markets[terms.ticker].save() for event in self.events.values() for terms in event.markets],
+            [account.save() for account in self.accounts.values()], self.fees_collected, self._agenda,
+        )  # fmt: skip
 
     @property
     def now_ms(self) -> int:
@@ -103,8 +152,8 @@ class ExchangeCore:
             if terms.open_ms <= self._now:
                 market.status = MarketStatus.ACTIVE
             else:
-                self._schedule(terms.open_ms, _Due.OPEN, terms.ticker)
-            self._schedule(terms.close_ms, _Due.CLOSE, terms.ticker)
+                self._agenda.add(terms.open_ms, Due.OPEN, terms.ticker)
+            self._agenda.add(terms.close_ms, Due.CLOSE, terms.ticker)
 
     def forget_event(self, event_ticker: str) -> None:
         """Drop a finalized event from the live data, as the exchange does with old ones."""
@@ -114,15 +163,15 @@ class ExchangeCore:
 
     def advance(self, now_ms: int) -> None:
         """Let time pass: markets open, close and pay out when due. Time that runs backwards is ignored."""
-        while self._due and self._due[0][0] <= now_ms:
-            due_ms, _, due, ticker = heapq.heappop(self._due)
+        while (entry := self._agenda.pop(now_ms)) is not None:
+            due_ms, due, ticker = entry
             self._now = max(self._now, due_ms)
             market = self.markets[ticker]
-            if due is _Due.OPEN and market.status is MarketStatus.INITIALIZED:
+            if due is Due.OPEN and market.status is MarketStatus.INITIALIZED:
                 market.status = MarketStatus.ACTIVE
-            elif due is _Due.CLOSE and market.status in (MarketStatus.INITIALIZED, MarketStatus.ACTIVE):
+            elif due is Due.CLOSE and market.status in (MarketStatus.INITIALIZED, MarketStatus.ACTIVE):
                 self._close(market)
-            elif due is _Due.FINALIZE:
+            elif due is Due.FINALIZE:
                 self._finalize(market)
         self._now = max(self._now, now_ms)
 
@@ -145,7 +194,26 @@ class ExchangeCore:
         market.expiration_value = value
         market.determined_ms = self._now
         self._emitted.append(MarketLifecycle(ticker, LifecycleKind.DETERMINED, self._now))
-        self._schedule(self._now + market.terms.settlement_timer_s * 1_000, _Due.FINALIZE, ticker)
+        self._agenda.add(self._now + market.terms.settlement_timer_s * 1_000, Due.FINALIZE, ticker)
+
+    @contextmanager
+    def replacing(self, tickers: Sequence[str]) -> Iterator[None]:
+        """Show whatever happens to these books inside the block as one change of all of them.
+
+        The stream sees them empty first, one by one, and then as they are at the end: nobody who reads it frame by
+        frame can take one book from before the change and another from after it for one moment.
+        """
+        first = len(self._emitted)
+        yield
+        happened = self._emitted[first:]
+        self._emitted[first:] = [BookReplaced(ticker, (), (), self._now) for ticker in tickers]
+        replaced = frozenset(tickers)
+        self._emitted += [
+            emission for emission in happened if not (isinstance(emission, BookChanged) and emission.ticker in replaced)
+        ]
+        for ticker in tickers:
+            book = self.markets[ticker].book
+            self._emitted.append(BookReplaced(ticker, tuple(book.yes), tuple(book.no), self._now))
 
     # Orders
 
@@ -345,14 +413,11 @@ class ExchangeCore:
 
     # Steps of a market's life
 
-    def _schedule(self, ms: int, due: _Due, ticker: str) -> None:
-        heapq.heappush(self._due, (ms, next(self._due_number), due, ticker))
-
     def _close(self, market: MarketState) -> None:
         market.status = MarketStatus.CLOSED
         for order in market.resting():
             self._withdraw(market, order, "CloseCancel", own=False)
-        self._emitted.append(BookCleared(market.ticker, self._now))
+        self._emitted.append(BookReplaced(market.ticker, (), (), self._now))
 
     def _finalize(self, market: MarketState) -> None:
         if market.payout is None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 
 from infra.exchange.account import FillView, OrderView
+from kalshi_arb.domain.book import Level
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import Count, Price
 
@@ -34,10 +35,15 @@ class BookChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class BookCleared:
-    """The market closed: the stream shows it as a snapshot with both sides absent."""
+class BookReplaced:
+    """A book is something else now, which the stream shows as a snapshot: nothing when the market closed.
+
+    Levels run from best to worst; each side in its own outcome's prices.
+    """
 
     ticker: str
+    yes: tuple[Level, ...]
+    no: tuple[Level, ...]
     ms: int
 
 
@@ -91,4 +97,4 @@ class EventListed:
     ms: int
 
 
-Emission = BookChanged | BookCleared | Traded | Filled | OrderChanged | MarketLifecycle | EventListed
+Emission = BookChanged | BookReplaced | Traded | Filled | OrderChanged | MarketLifecycle | EventListed

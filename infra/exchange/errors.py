@@ -22,3 +22,7 @@ class ExchangeRefusalError(KalshiArbError):
 
 class ExchangeStartError(KalshiArbError):
     """The exchange cannot start; the message says what to change."""
+
+
+class TapeError(ExchangeStartError):
+    """A tape, or what describes it, cannot be used; the message names file and line."""

@@ -4,8 +4,10 @@ A match is planned before anything moves. The plan carries exact fees and balanc
 be refused (killed, too little cash) leaves no trace.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+import msgspec
 
 from infra.exchange.account import Account, OrderStatus, OrderView, Position
 from infra.exchange.errors import ExchangeRefusalError
@@ -41,6 +43,62 @@ class Order:
     maker_fees: Cash = Cash(0)
 
 
+class SavedOrder(msgspec.Struct, frozen=True, array_like=True):
+    """A resting order in a snapshot: the fields of :class:`Order` with the account's id."""
+
+    order_id: str
+    client_order_id: str
+    account_id: str
+    outcome: Outcome
+    price: Price
+    initial: Count
+    remaining: Count
+    self_trade: SelfTradePrevention
+    created_ms: int
+    updated_ms: int
+    filled: Count
+    accumulator: Cash
+    taker_cost: Cash
+    maker_cost: Cash
+    taker_fees: Cash
+    maker_fees: Cash
+
+    @classmethod
+    def of(cls, order: Order) -> "SavedOrder":
+        """An order that rests on a book."""
+        return cls(
+            order.order_id, order.client_order_id, order.account.account_id, order.outcome, order.price,
+            order.initial, order.remaining, order.self_trade, order.created_ms, order.updated_ms, order.filled,
+            order.accumulator, order.taker_cost, order.maker_cost, order.taker_fees, order.maker_fees,
+        )  # fmt: skip
+
+    def order(self, accounts: Mapping[str, Account]) -> Order:
+        """The order again."""
+        return Order(
+            self.order_id, self.client_order_id, accounts[self.account_id], self.outcome, self.price, self.initial,
+            self.remaining, self.self_trade, self.created_ms, self.updated_ms, OrderStatus.RESTING, self.filled,
+            self.accumulator, self.taker_cost, self.maker_cost, self.taker_fees, self.maker_fees,
+        )  # fmt: skip
+
+
+class SavedMarket(msgspec.Struct, frozen=True):
+    """A market in a snapshot. ``orders`` are those of YES and then of NO, level by level, each in its queue's order."""
+
+    market_id: str
+    status: MarketStatus
+    created_ms: int
+    updated_ms: int
+    volume: Count
+    open_interest: Count
+    last_price: Price | None
+    last_size: Count
+    payout: Price | None
+    expiration_value: str
+    determined_ms: int | None
+    settled_ms: int | None
+    orders: list[SavedOrder]
+
+
 class MarketState:
     """A market's book and figures. ``payout`` is what one YES pays once determined."""
 
@@ -63,6 +121,39 @@ class MarketState:
         self.expiration_value = ""
         self.determined_ms: int | None = None
         self.settled_ms: int | None = None
+
+    @classmethod
+    def restore(
+        cls,
+        saved: SavedMarket,
+        terms: MarketTerms,
+        event: EventTerms,
+        series: SeriesTerms,
+        accounts: Mapping[str, Account],
+    ) -> "MarketState":
+        """The market as it was saved, with its orders in their queues."""
+        market = cls(terms, event, series, saved.market_id, saved.created_ms)
+        market.status = saved.status
+        market.updated_ms = saved.updated_ms
+        market.volume = saved.volume
+        market.open_interest = saved.open_interest
+        market.last_price = saved.last_price
+        market.last_size = saved.last_size
+        market.payout = saved.payout
+        market.expiration_value = saved.expiration_value
+        market.determined_ms = saved.determined_ms
+        market.settled_ms = saved.settled_ms
+        for order in saved.orders:
+            market.rest(order.order(accounts))
+        return market
+
+    def save(self) -> SavedMarket:
+        """The market for a snapshot."""
+        return SavedMarket(
+            self.market_id, self.status, self.created_ms, self.updated_ms, self.volume, self.open_interest,
+            self.last_price, self.last_size, self.payout, self.expiration_value, self.determined_ms,
+            self.settled_ms, [SavedOrder.of(order) for order in self.resting()],
+        )  # fmt: skip
 
     @property
     def ticker(self) -> str:

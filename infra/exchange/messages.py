@@ -1,10 +1,21 @@
 """The bodies of WebSocket messages (Kalshi API documentation, AsyncAPI): what stands under ``msg``."""
 
+from collections.abc import Mapping, Sequence
+
 from infra.exchange import wire
-from infra.exchange.emissions import BookChanged, Filled, LifecycleKind, MarketLifecycle, OrderChanged, Traded
+from infra.exchange.emissions import (
+    BookChanged,
+    BookReplaced,
+    Filled,
+    LifecycleKind,
+    MarketLifecycle,
+    OrderChanged,
+    Traded,
+)
 from infra.exchange.market import MarketState
 from infra.exchange.terms import EventTerms, SeriesTerms
 from infra.exchange.wire import Json
+from kalshi_arb.domain.book import Level
 from kalshi_arb.domain.grid import grid_to_wire
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import (
@@ -29,13 +40,22 @@ def _yes(outcome: Outcome, price: Price) -> Price:
 
 def snapshot(market: MarketState, *, use_yes_price: bool) -> Json:
     """A whole book. An empty side has no key; NO levels are NO prices unless ``use_yes_price``."""
+    sides = {outcome: tuple(market.book.side(outcome)) for outcome in Outcome}
+    return _book(market, sides, use_yes_price=use_yes_price)
+
+
+def replaced(change: BookReplaced, market: MarketState, *, use_yes_price: bool) -> Json:
+    """A whole book as it was at the moment of the change."""
+    return _book(market, {Outcome.YES: change.yes, Outcome.NO: change.no}, use_yes_price=use_yes_price)
+
+
+def _book(market: MarketState, sides: Mapping[Outcome, Sequence[Level]], *, use_yes_price: bool) -> Json:
     message: Json = {"market_ticker": market.ticker, "market_id": market.market_id}
-    for outcome in Outcome:
-        side = market.book.side(outcome)
-        if len(side):
+    for outcome, levels in sides.items():
+        if levels:
             message[f"{outcome.value}_dollars_fp"] = [
                 [price_to_wire(_shown(outcome, level.price, use_yes_price=use_yes_price)), count_to_wire(level.size)]
-                for level in reversed(list(side))
+                for level in reversed(levels)
             ]
     return message
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from random import Random
 
+import msgspec
+
 from infra.exchange.catalogue import Listing, Shape
 from infra.exchange.core import ExchangeCore
 from infra.exchange.quotes import CROWD, Quotes, rest
@@ -63,6 +65,13 @@ class MispricingCounts:
     partly: int = 0
 
 
+class SavedMispricings(msgspec.Struct, frozen=True):
+    """The mispricings in a snapshot."""
+
+    live: list[Mispricing]
+    counts: MispricingCounts
+
+
 class Mispricings:
     """The live mispricings of the universe, at most one an event."""
 
@@ -73,6 +82,19 @@ class Mispricings:
         self._by_event: dict[str, Mispricing] = {}
         self._by_order: dict[str, tuple[Mispricing, int]] = {}
         self.counts = MispricingCounts()
+
+    @classmethod
+    def restore(cls, saved: SavedMispricings, core: ExchangeCore, quotes: Quotes, random: Random) -> "Mispricings":
+        """The mispricings as they were saved."""
+        mispricings = cls(core, quotes, random)
+        for live in saved.live:
+            mispricings._enter(live)
+        mispricings.counts = saved.counts
+        return mispricings
+
+    def save(self) -> SavedMispricings:
+        """The mispricings for a snapshot."""
+        return SavedMispricings(self.live(), self.counts)
 
     def __len__(self) -> int:
         return len(self._by_event)
@@ -111,8 +133,7 @@ class Mispricings:
                 return False
             order_ids.append(order_id)
         live = Mispricing(kind, listing.terms.ticker, tuple(order_ids), until_ms, fades)
-        self._by_event[listing.terms.ticker] = live
-        self._by_order.update({order_id: (live, leg) for leg, order_id in enumerate(order_ids)})
+        self._enter(live)
         self.counts.injected += 1
         return True
 
@@ -141,6 +162,10 @@ class Mispricings:
             self.counts.partly += 1
         else:
             self.counts.expired += 1
+
+    def _enter(self, live: Mispricing) -> None:
+        self._by_event[live.event_ticker] = live
+        self._by_order.update({order_id: (live, leg) for leg, order_id in enumerate(live.order_ids)})
 
     def _cancel(self, order_ids: list[str] | tuple[str, ...]) -> None:
         for order_id in order_ids:

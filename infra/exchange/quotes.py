@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from random import Random
 
+import msgspec
+
 from infra.exchange.core import ExchangeCore
 from infra.exchange.errors import ExchangeRefusalError
 from infra.exchange.terms import MarketTerms, NewOrder, TimeInForce
@@ -20,6 +22,13 @@ _ORDERS_PER_LEVEL = 4
 Level = tuple[Outcome, Price]
 
 
+class SavedQuotes(msgspec.Struct, frozen=True):
+    """The market makers in a snapshot: by market, its levels with their orders, and its half spread."""
+
+    orders: dict[str, list[tuple[Outcome, Price, list[str]]]]
+    half_spread: dict[str, int]
+
+
 class Quotes:
     """Resting crowd orders by market and level, except the mispriced ones."""
 
@@ -28,6 +37,23 @@ class Quotes:
         self._random = random
         self._orders: dict[str, dict[Level, list[str]]] = {}
         self._half_spread: dict[str, int] = {}
+
+    @classmethod
+    def restore(cls, saved: SavedQuotes, core: ExchangeCore, random: Random) -> "Quotes":
+        """The quotes as they were saved."""
+        quotes = cls(core, random)
+        for ticker, levels in saved.orders.items():
+            quotes._orders[ticker] = {(outcome, price): orders for outcome, price, orders in levels}
+        quotes._half_spread = saved.half_spread
+        return quotes
+
+    def save(self) -> SavedQuotes:
+        """The quotes for a snapshot."""
+        orders = {
+            ticker: [(outcome, price, orders) for (outcome, price), orders in levels.items()]
+            for ticker, levels in self._orders.items()
+        }
+        return SavedQuotes(orders, self._half_spread)
 
     def open(self, ticker: str) -> None:
         """Begin to quote a market."""

@@ -14,6 +14,7 @@ from infra.exchange.account import Account, OrderStatus, OrderView
 from infra.exchange.auth import KeyRing
 from infra.exchange.core import ExchangeCore
 from infra.exchange.errors import ExchangeRefusalError
+from infra.exchange.inputs import Gate
 from infra.exchange.market import MarketState
 from infra.exchange.query import Query, bad_request, page, read_json, read_order
 from infra.exchange.terms import EventTerms
@@ -42,6 +43,7 @@ def refusal_response(refusal: ExchangeRefusalError) -> web.Response:
 class RestApi:
     """The REST routes.
 
+    :param gate: the only way in which a request changes the core
     :param tick: brings the core to the present and sends what happened meanwhile
     :param flush: sends what a request made happen
     :param read_lag_ms: how far portfolio reads are behind the truth
@@ -51,6 +53,7 @@ class RestApi:
     def __init__(
         self,
         core: ExchangeCore,
+        gate: Gate,
         keys: KeyRing,
         *,
         now_ms: Callable[[], int],
@@ -60,6 +63,7 @@ class RestApi:
         reply_ms: int,
     ) -> None:
         self._core = core
+        self._gate = gate
         self._keys = keys
         self._now_ms = now_ms
         self._tick = tick
@@ -80,6 +84,8 @@ class RestApi:
             ("/markets/orderbooks", self._orderbooks),
             ("/markets/{ticker}", self._market),
             ("/markets/{ticker}/orderbook", self._orderbook),
+            ("/account/limits", self._limits),
+            ("/api_keys", self._api_keys),
             ("/portfolio/balance", self._balance),
             ("/portfolio/positions", self._positions),
             ("/portfolio/fills", self._fills),
@@ -229,6 +235,24 @@ class RestApi:
     def _event_key(self, event: EventTerms) -> str:
         return f"{self._state(event.markets[0].ticker).created_ms:015d}:{event.ticker}"
 
+    # Account
+
+    async def _limits(self, request: web.Request) -> web.Response:
+        self._account(request)
+        Query(request.query.items(), ())
+        # The tier that every account starts with; this exchange counts no tokens.
+        read, write = ({"refill_rate": rate, "bucket_capacity": size} for rate, size in ((200, 600), (100, 100)))
+        return json_response({"usage_tier": "basic", "read": read, "write": write, "grants": []})
+
+    async def _api_keys(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        Query(request.query.items(), ())
+        keys = [
+            {"api_key_id": key_id, "name": "", "scopes": list(holder.scopes)}
+            for key_id, holder in self._keys.of_account(account.account_id).items()
+        ]
+        return json_response({"api_keys": keys})
+
     # Portfolio
 
     async def _balance(self, request: web.Request) -> web.Response:
@@ -370,7 +394,7 @@ class RestApi:
         except ValueError as error:
             return _unreadable(error)
         self._tick()
-        order = self._core.place(account.account_id, read_order(fields))
+        order = self._gate.place(account.account_id, read_order(fields))
         answer = wire.ack_json(order, self._core.now_ms)
         self._flush()
         await asyncio.sleep(self._reply_seconds)
@@ -394,7 +418,7 @@ class RestApi:
     def _create_item(self, account: Account, item: object) -> wire.Json:
         nothing: wire.Json = dict.fromkeys(("average_fill_price", "average_fee_paid"))
         try:
-            order = self._core.place(account.account_id, read_order(item))
+            order = self._gate.place(account.account_id, read_order(item))
         except ExchangeRefusalError as refusal:
             client_order_id = item.get("client_order_id") if isinstance(item, dict) else None
             counts: wire.Json = dict.fromkeys(("fill_count", "remaining_count", "ts_ms"))
@@ -410,7 +434,7 @@ class RestApi:
             # Without a ticker the exchange cannot route a cancel and looks on shard 0 only.
             market = self._core.markets.get(ticker)
             shard = market.series.shard if market is not None else 0
-        order, reduced = self._core.cancel(account.account_id, request.match_info["order_id"], shard)
+        order, reduced = self._gate.cancel(account.account_id, request.match_info["order_id"], shard)
         self._flush()
         answer: wire.Json = {"order_id": order.order_id, "reduced_by": count_to_wire(reduced)}
         if order.client_order_id:

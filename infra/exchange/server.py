@@ -17,7 +17,10 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 from infra.exchange.account import Account
 from infra.exchange.auth import KeyRing
 from infra.exchange.core import ExchangeCore
+from infra.exchange.durable import Keeper
 from infra.exchange.errors import ExchangeRefusalError, ExchangeStartError
+from infra.exchange.inputs import Gate, forget
+from infra.exchange.playback import Playback
 from infra.exchange.rest import RestApi, json_response, refusal_response
 from infra.exchange.stream import Frame, StreamSession
 from infra.exchange.universe import Universe
@@ -105,7 +108,9 @@ class ExchangeServer:
     """Serves one core.
 
     :param now_ms: UTC milliseconds; also what signatures are checked against
-    :param universe: the world that lives on the core, or None for one that only its owner changes
+    :param universe: the world that lives on the core, generated or from a tape, or None for one that only its owner
+        changes
+    :param keeper: keeps what happens on disk, or None when all ends with the process
     """
 
     def __init__(
@@ -115,10 +120,13 @@ class ExchangeServer:
         config: ServerConfig,
         *,
         now_ms: Callable[[], int],
-        universe: Universe | None = None,
+        universe: Universe | Playback | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.core = core
         self.universe = universe
+        self._keeper = keeper
+        self._gate = Gate(core, universe, forget if keeper is None else keeper.keep)
         self._keys = keys
         self._config = config
         self._now_ms = now_ms
@@ -129,6 +137,11 @@ class ExchangeServer:
         self._clockwork: asyncio.Task[None] | None = None
         self.failed = asyncio.Event()
         self.port = config.port
+
+    @property
+    def went_on(self) -> bool:
+        """Whether this exchange was there before its process, and goes on from what was kept of it."""
+        return self._keeper is not None and self._keeper.was_there
 
     @property
     def rest_url(self) -> str:
@@ -157,7 +170,7 @@ class ExchangeServer:
         """
         _check_loopback(self._config.host)
         api = RestApi(
-            self.core, self._keys, now_ms=self._now_ms, tick=self.tick, flush=self.flush,
+            self.core, self._gate, self._keys, now_ms=self._now_ms, tick=self.tick, flush=self.flush,
             read_lag_ms=self._config.read_lag_ms, reply_ms=self._config.reply_ms,
         )  # fmt: skip
         app = web.Application(middlewares=[api.answer], client_max_size=_MAX_MESSAGE)
@@ -169,6 +182,13 @@ class ExchangeServer:
                 web.get("/admin/stats", self._admin_stats, allow_head=False),
             ]
         )
+        if isinstance(self.universe, Playback):
+            app.add_routes(
+                [
+                    web.get("/admin/tape", self._admin_tape, allow_head=False),
+                    web.post("/admin/tape", self._admin_start_tape),
+                ]
+            )
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()
         site = web.TCPSite(runner, self._config.host, self._config.port)
@@ -194,10 +214,12 @@ class ExchangeServer:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        if self._keeper is not None:
+            self._keeper.close(is_sound=self._gate.is_sound)
 
     def tick(self) -> None:
         """Bring the core to the present and send what happened meanwhile."""
-        self.core.advance(self._now_ms())
+        self._gate.advance(self._now_ms())
         self.flush()
 
     def flush(self) -> None:
@@ -210,10 +232,7 @@ class ExchangeServer:
     async def _run_clock(self) -> None:
         try:
             while True:
-                if self.universe is None:
-                    self.core.advance(self._now_ms())
-                else:
-                    self.universe.step(self._now_ms())
+                self._gate.step(self._now_ms())
                 self.flush()
                 await asyncio.sleep(self._config.step_ms / 1_000)
         except Exception:
@@ -271,7 +290,7 @@ class ExchangeServer:
             "connections": len(self._connections),
             "now_ms": self.core.now_ms,
         }
-        if self.universe is not None:
+        if isinstance(self.universe, Universe):
             counts = self.universe.mispricings.counts
             stats |= {
                 "mispricings": {
@@ -286,6 +305,20 @@ class ExchangeServer:
                 "events_settled": self.universe.events_settled,
             }
         return json_response(stats)
+
+    async def _admin_tape(self, _request: web.Request) -> web.Response:
+        return json_response(self._playback().stats())
+
+    async def _admin_start_tape(self, _request: web.Request) -> web.Response:
+        self.tick()
+        self._playback().start()
+        self.flush()
+        return json_response({"started": True})
+
+    def _playback(self) -> Playback:
+        if not isinstance(self.universe, Playback):
+            raise ExchangeRefusalError(404, "not_found", "no tape is played here")
+        return self.universe
 
 
 def _account_json(account: Account) -> dict[str, object]:

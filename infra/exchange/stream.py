@@ -15,7 +15,7 @@ from infra.exchange import messages, wire
 from infra.exchange.core import ExchangeCore
 from infra.exchange.emissions import (
     BookChanged,
-    BookCleared,
+    BookReplaced,
     Emission,
     EventListed,
     Filled,
@@ -260,10 +260,8 @@ class StreamSession:
                 case BookChanged():
                     frames += self._delta(emission)
                     touched[emission.ticker] = None
-                case BookCleared():
-                    book = self._by_channel.get(Channel.ORDERBOOK)
-                    if book is not None and book.wants(emission.ticker):
-                        frames += self._snapshots(book, [emission.ticker])
+                case BookReplaced():
+                    frames += self._replaced(emission)
                     touched[emission.ticker] = None
                 case Traded():
                     frames += self._data(Channel.TRADE, "trade", messages.trade(emission), emission.ticker)
@@ -304,6 +302,14 @@ class StreamSession:
                 message = messages.snapshot(market, use_yes_price=subscription.use_yes_price)
                 frames.append(self._frame(subscription, "orderbook_snapshot", message, command_id))
         return frames
+
+    def _replaced(self, change: BookReplaced) -> list[Frame]:
+        subscription = self._by_channel.get(Channel.ORDERBOOK)
+        if subscription is None or not subscription.wants(change.ticker):
+            return []
+        market = self._core.markets[change.ticker]
+        message = messages.replaced(change, market, use_yes_price=subscription.use_yes_price)
+        return [self._frame(subscription, "orderbook_snapshot", message)]
 
     def _delta(self, change: BookChanged) -> list[Frame]:
         subscription = self._by_channel.get(Channel.ORDERBOOK)

@@ -5,8 +5,8 @@ from decimal import Decimal
 from random import Random
 
 from infra.exchange.account import OrderView
-from infra.exchange.assembly import MEMBER, seeded_ids
 from infra.exchange.core import ExchangeCore
+from infra.exchange.living import MEMBER, seeded_ids
 from infra.exchange.terms import EventTerms, GridName, MarketTerms, NewOrder, SeriesTerms, TimeInForce
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.market import Outcome, StrikeType

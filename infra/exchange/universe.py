@@ -8,12 +8,14 @@ for the mispricings injected on purpose.
 from dataclasses import dataclass
 from random import Random
 
+import msgspec
+
 from infra.exchange.catalogue import SHARDS, TEMPLATES, Listing, Shape, build_event
 from infra.exchange.core import ExchangeCore
 from infra.exchange.emissions import Traded
-from infra.exchange.fair import settles_yes
-from infra.exchange.mispricing import MispricingKind, Mispricings
-from infra.exchange.quotes import CROWD, Quotes
+from infra.exchange.fair import Underlying, settles_yes
+from infra.exchange.mispricing import MispricingKind, Mispricings, SavedMispricings
+from infra.exchange.quotes import CROWD, Quotes, SavedQuotes
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, ONE_DOLLAR, Cash, Price
@@ -57,6 +59,38 @@ class UniverseConfig:
             raise ValueError("events must live at least a millisecond")
 
 
+class SavedLive(msgspec.Struct, frozen=True):
+    """An event that is still going on in a snapshot.
+
+    ``settles_on`` says for each market, in the event's order, which of the underlyings it settles on: several share
+    one.
+    """
+
+    event_ticker: str
+    shape: Shape
+    underlyings: list[Underlying]
+    settles_on: list[int]
+    determine_ms: int
+    quoted: bool
+    closed: bool
+
+
+class SavedUniverse(msgspec.Struct, frozen=True):
+    """The world in a snapshot, without its source of chance."""
+
+    config: UniverseConfig
+    quotes: SavedQuotes
+    mispricings: SavedMispricings
+    live: list[SavedLive]
+    finished: list[tuple[int, str]]
+    number: int
+    budget: float
+    stepped_ms: int
+    next_mispricing_ms: int
+    events_listed: int
+    events_settled: int
+
+
 @dataclass(slots=True, eq=False)
 class _Live:
     listing: Listing
@@ -72,17 +106,39 @@ class _Live:
     def close_ms(self) -> int:
         return self.listing.terms.markets[0].close_ms
 
+    @classmethod
+    def restore(cls, saved: SavedLive, core: ExchangeCore) -> "_Live":
+        terms = core.events[saved.event_ticker]
+        numbers = zip(terms.markets, saved.settles_on, strict=True)
+        underlyings = {market.ticker: saved.underlyings[number] for market, number in numbers}
+        return cls(Listing(terms, saved.shape, underlyings), saved.determine_ms, saved.quoted, saved.closed)
+
+    def save(self) -> SavedLive:
+        underlyings: list[Underlying] = []
+        settles_on: list[int] = []
+        for terms in self.listing.terms.markets:
+            wanted = self.listing.underlyings[terms.ticker]
+            same = [number for number, known in enumerate(underlyings) if known is wanted]
+            settles_on.append(same[0] if same else len(underlyings))
+            if not same:
+                underlyings.append(wanted)
+        return SavedLive(
+            self.ticker, self.listing.shape, underlyings, settles_on, self.determine_ms, self.quoted, self.closed
+        )
+
 
 class Universe:
     """Keeps a constant number of events alive and the crowd busy.
 
     :param core: an exchange on which nothing is listed yet
     :param random: the only source of chance
+
+    ``config`` may be replaced between two steps.
     """
 
     def __init__(self, core: ExchangeCore, config: UniverseConfig, random: Random) -> None:
         self._core = core
-        self._config = config
+        self.config = config
         self._random = random
         self._quotes = Quotes(core, random)
         self.mispricings = Mispricings(core, self._quotes, random)
@@ -95,6 +151,31 @@ class Universe:
         self.events_listed = 0
         self.events_settled = 0
 
+    @classmethod
+    def restore(cls, saved: SavedUniverse, core: ExchangeCore, random: Random) -> "Universe":
+        """The world as it was saved, on the core that was saved with it; it is not started again."""
+        universe = cls(core, saved.config, random)
+        universe._quotes = Quotes.restore(saved.quotes, core, random)
+        universe.mispricings = Mispricings.restore(saved.mispricings, core, universe._quotes, random)
+        universe._live = {live.event_ticker: _Live.restore(live, core) for live in saved.live}
+        universe._finished = saved.finished
+        universe._number = saved.number
+        universe._budget = saved.budget
+        universe._stepped_ms = saved.stepped_ms
+        universe._next_mispricing_ms = saved.next_mispricing_ms
+        universe.events_listed = saved.events_listed
+        universe.events_settled = saved.events_settled
+        core.observe(universe._on_trade)
+        return universe
+
+    def save(self) -> SavedUniverse:
+        """The world for a snapshot."""
+        return SavedUniverse(
+            self.config, self._quotes.save(), self.mispricings.save(), [live.save() for live in self._live.values()],
+            self._finished, self._number, self._budget, self._stepped_ms, self._next_mispricing_ms,
+            self.events_listed, self.events_settled,
+        )  # fmt: skip
+
     def start(self) -> None:
         """List the series and the first events, already open and of mixed ages."""
         core = self._core
@@ -102,11 +183,11 @@ class Universe:
         core.observe(self._on_trade)
         for template in TEMPLATES:
             core.add_series(template.series)
-        low, high = self._config.event_life_ms
-        for _ in range(self._config.events):
+        low, high = self.config.event_life_ms
+        for _ in range(self.config.events):
             self._list(core.now_ms, self._random.randint(max(1, low // 3), high))
         self._stepped_ms = core.now_ms
-        self._next_mispricing_ms = core.now_ms + self._config.mispricing_every_ms
+        self._next_mispricing_ms = core.now_ms + self.config.mispricing_every_ms
         self._open_quotes()
 
     def step(self, now_ms: int) -> None:
@@ -132,9 +213,9 @@ class Universe:
         close_ms = open_ms + life_ms
         listing = build_event(
             template, self._number, now_ms=self._core.now_ms, open_ms=open_ms, close_ms=close_ms,
-            timer_s=self._random.randint(*self._config.settlement_timer_s), random=self._random,
+            timer_s=self._random.randint(*self.config.settlement_timer_s), random=self._random,
         )  # fmt: skip
-        determine_ms = close_ms + self._random.randint(*self._config.determine_delay_ms)
+        determine_ms = close_ms + self._random.randint(*self.config.determine_delay_ms)
         self._live[listing.terms.ticker] = _Live(listing, determine_ms)
         self._core.list_event(listing.terms)
         self.events_listed += 1
@@ -156,7 +237,7 @@ class Universe:
     def _forget_events(self) -> None:
         while self._finished:
             finished_ms, event = self._finished[0]
-            if finished_ms + self._config.retention_ms > self._core.now_ms or not self._is_settled(event):
+            if finished_ms + self.config.retention_ms > self._core.now_ms or not self._is_settled(event):
                 return
             self._finished.pop(0)
             self._core.forget_event(event)
@@ -175,10 +256,10 @@ class Universe:
         self.events_settled += 1
 
     def _replace_events(self, now_ms: int) -> None:
-        missing = self._config.events - sum(not live.closed for live in self._live.values())
+        missing = self.config.events - sum(not live.closed for live in self._live.values())
         for _ in range(missing):
-            lead = self._random.randint(*self._config.open_lead_ms)
-            self._list(now_ms + lead, self._random.randint(*self._config.event_life_ms))
+            lead = self._random.randint(*self.config.open_lead_ms)
+            self._list(now_ms + lead, self._random.randint(*self.config.event_life_ms))
 
     # Quotes and flow
 
@@ -206,8 +287,8 @@ class Universe:
         return changes
 
     def _flow(self, now_ms: int) -> None:
-        rate = self._config.deltas_per_second
-        self._budget = min(self._budget + rate * (now_ms - self._stepped_ms) / 1_000, rate)
+        rate = self.config.deltas_per_second
+        self._budget = min(self._budget + rate * (now_ms - self._stepped_ms) / 1_000, float(rate))
         trading = self._trading()
         while self._budget > 0 and trading:
             live = self._random.choice(trading)
@@ -222,9 +303,9 @@ class Universe:
     def _inject(self, now_ms: int) -> None:
         if now_ms < self._next_mispricing_ms:
             return
-        mean = self._config.mispricing_every_ms
+        mean = self.config.mispricing_every_ms
         self._next_mispricing_ms = now_ms + self._random.randint(mean // 2, mean + mean // 2)
-        life = self._random.randint(*self._config.mispricing_life_ms)
+        life = self._random.randint(*self.config.mispricing_life_ms)
         free = [
             live
             for live in self._trading()
@@ -234,9 +315,9 @@ class Universe:
         for live in free:
             self._requote(live)
             injected = self.mispricings.inject(
-                live.listing, self._kind(live.listing.shape), edge=self._random.randint(*self._config.mispricing_edge),
-                contracts=self._random.randint(*self._config.mispricing_contracts), until_ms=now_ms + life,
-                fades=self._random.random() < self._config.fade_share,
+                live.listing, self._kind(live.listing.shape), edge=self._random.randint(*self.config.mispricing_edge),
+                contracts=self._random.randint(*self.config.mispricing_contracts), until_ms=now_ms + life,
+                fades=self._random.random() < self.config.fade_share,
             )  # fmt: skip
             if injected:
                 return
@@ -245,12 +326,15 @@ class Universe:
     def _kind(self, shape: Shape) -> MispricingKind:
         if shape is not Shape.PARTITION:
             return MispricingKind.LADDER
-        under = self._random.random() < self._config.asks_share
+        under = self._random.random() < self.config.asks_share
         return MispricingKind.ASKS_UNDER_ONE if under else MispricingKind.BIDS_OVER_ONE
 
     def _end_mispricing(self, event: str) -> None:
         self.mispricings.end(event)
-        self._requote(self._live[event])
+        live = self._live[event]
+        # After a long pause the event may have closed in the same step.
+        if live.close_ms > self._core.now_ms:
+            self._requote(live)
 
     def _on_trade(self, trade: Traded) -> None:
         if trade.taker_account_id != CROWD:

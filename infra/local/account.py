@@ -1,12 +1,14 @@
 """The account of a run: what came in, what was found, what became of it, and whether the books balance."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
+from infra.local.venue import Venue
+from kalshi_arb.alert_text import money_of
+from kalshi_arb.api import FEED_SILENT_MS
 from kalshi_arb.domain.basket import ENDED_STATES, LIVE_STATES, Basket, BasketState
 from kalshi_arb.domain.money import Cash, cash_to_wire, dollars
 from kalshi_arb.domain.portfolio import LedgerEntry, cash_change, net_positions
@@ -43,9 +45,17 @@ class Reconciliation:
         """Cash, fees and positions agree to the last unit."""
         return self.cash_difference == 0 and self.fee_difference == 0 and not self.positions_differ
 
+    def as_json(self) -> dict[str, Any]:
+        """Dollars with six places, and the markets whose positions differ."""
+        return {
+            "cash": cash_to_wire(self.cash_difference),
+            "fees": cash_to_wire(self.fee_difference),
+            "positions": list(self.positions_differ),
+        }
+
 
 def reconcile(entries: Sequence[LedgerEntry], exchange: Mapping[str, Any]) -> Reconciliation:
-    """Compare the ledger with what the embedded exchange's account says of itself."""
+    """Compare the ledger with what the exchange says of the account."""
     cash = cash_change(entries) - (sum(exchange["cash"].values()) - sum(exchange["initial_cash"].values()))
     fees = sum(entry.fee for entry in entries) - exchange["fees_paid"]
     ours: dict[str, int] = dict(net_positions(entries))
@@ -56,10 +66,17 @@ def reconcile(entries: Sequence[LedgerEntry], exchange: Mapping[str, Any]) -> Re
 
 @dataclass(slots=True)
 class Account:
-    """One reading of the whole system. Cash in 1e-6 dollars, latencies in milliseconds."""
+    """One reading of the whole system. Cash in 1e-6 dollars, latencies in milliseconds.
+
+    ``feed`` is what the feed that runs now says of itself; the rest counts over the whole life of the state.
+    """
 
     seconds: float
+    mode: str
+    exchange: str
     feed: dict[str, Any] = field(default_factory=dict)
+    feed_age_ms: int = 0  # since it said so
+    candidates: int = 0
     groups: dict[str, int] = field(default_factory=dict)
     opportunities: dict[str, int] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
@@ -78,11 +95,13 @@ class Account:
         """The feed's connection in words."""
         if self.feed_stopped:
             return "stopped"
+        if self.feed_age_ms > FEED_SILENT_MS:
+            return f"SILENT for {self.feed_age_ms // 1000} s"
         return "connected" if self.feed.get("connected") else "NOT CONNECTED"
 
 
 class AccountReader:
-    """Reads an :class:`Account` from the system's own tables and the embedded exchange."""
+    """Reads an :class:`Account` from the system's own tables and the exchange."""
 
     def __init__(
         self,
@@ -92,14 +111,14 @@ class AccountReader:
         groups: GroupStore,
         ledger: LedgerStore,
         alerts: AlertStore,
-        exchange_url: str,
+        venue: Venue,
     ) -> None:
         self._status = status
         self._baskets = baskets
         self._groups = groups
         self._ledger = ledger
         self._alerts = alerts
-        self._exchange_url = exchange_url
+        self._venue = venue
 
     def live_baskets(self) -> int:
         """Baskets that somebody must still drive."""
@@ -107,15 +126,16 @@ class AccountReader:
 
     def reconcile(self) -> Reconciliation:
         """Compare the ledger with the exchange now."""
-        answer = httpx.get(f"{self._exchange_url}/admin/account", timeout=10)
-        answer.raise_for_status()
-        return reconcile(self._ledger.all(), answer.json())
+        entries = self._ledger.all()
+        return reconcile(entries, self._venue.account(entries))
 
     def read(self, seconds: float) -> Account:
         """One reading; ``seconds`` is how long the system has been running."""
         counters = self._status.counters("detection")
         account = Account(
             seconds,
+            mode=self._venue.mode.value,
+            exchange=self._venue.name,
             feed=self._status.get("feed") or {},
             groups=dict(Counter(group.family.value for group in self._groups.all())),
             opportunities={
@@ -123,8 +143,11 @@ class AccountReader:
                 for name, count in sorted(counters.items())
                 if name.startswith("opportunity.")
             },
+            candidates=counters.get("candidates", 0),
             alerts=len(self._alerts.recent(EVERY_ROW)),
         )
+        if "updated_ms" in account.feed:
+            account.feed_age_ms = time.time_ns() // 1_000_000 - account.feed["updated_ms"]
         ended = self._baskets.in_states(ENDED_STATES, EVERY_ROW)
         account.live = self.live_baskets()
         account.ends = dict(Counter(ended_as(basket).value for basket in ended))
@@ -145,13 +168,13 @@ def as_json(account: Account, aws_resources: Mapping[str, Any]) -> dict[str, Any
     """The one object that ``run --json`` ends with."""
     feed = account.feed
     return {
-        "mode": "simulated",
-        "exchange": "embedded",
+        "mode": account.mode,
+        "exchange": account.exchange,
         "seconds": round(account.seconds),
         "frames": feed.get("frames", 0),
         "books": feed.get("books", 0),
         "groups": account.groups,
-        "candidates": feed.get("candidates", 0),
+        "candidates": account.candidates,
         "opportunities": account.opportunities,
         "baskets": {
             "lock": account.ends.get("lock", 0),
@@ -164,6 +187,7 @@ def as_json(account: Account, aws_resources: Mapping[str, Any]) -> dict[str, Any
         "locked_profit": cash_to_wire(account.locked),
         "settled_profit": cash_to_wire(account.settled),
         "ledger_matches_exchange": account.reconciliation is not None and account.reconciliation.matches,
+        "ledger_minus_exchange": None if account.reconciliation is None else account.reconciliation.as_json(),
         "aws_resources": dict(aws_resources),
         "alerts": account.alerts,
         "latency_ms": {
@@ -186,12 +210,12 @@ def as_text(account: Account, page_url: str) -> list[str]:
     minutes, seconds = divmod(int(account.seconds), 60)
     lag = (feed.get("latency_ms") or {}).get("p50")
     lines = [
-        f"SIMULATED, embedded exchange, no real money                        {minutes:02d}:{seconds:02d}",
+        f"{f'{account.mode.upper()}, {money_of(account.mode)}':<67}{minutes:02d}:{seconds:02d}",
         f"page        {page_url}",
         f"feed        {account.feed_state}, {feed.get('frames', 0):,} frames, {feed.get('books', 0)} books, "
         f"frame to candidate {lag} ms (p50)",
         f"groups      {_counts(account.groups)}",
-        f"candidates  {feed.get('candidates', 0)}",
+        f"candidates  {account.candidates}",
         f"proofs      {_counts(account.opportunities)}",
         f"baskets     {account.live} live; "
         + ", ".join(f"{name} {account.ends.get(name, 0)}" for name in ("lock", "flat", "held", "settled"))

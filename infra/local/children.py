@@ -76,7 +76,7 @@ class Child:
         line = self.output.readline()
         if not line:
             code = self.process.wait()
-            raise ChildError(f"{self.name} ended with code {code}: {tail(self.log)}")
+            raise ChildError(f"{self.name} ended with code {code}: {tail(self.log, 1)}")
         return line
 
     def end(self, seconds: float) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from infra.local.emulator import JOURNAL_VARIABLE
 from infra.local.endpoint import ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY, cloud_environment
 from infra.local.errors import EndpointError, StartError
 from infra.local.options import EmulatorOptions
@@ -94,10 +95,12 @@ class EmbeddedCloud:
         port: int = 0,
         concurrency: int = 32,
         options: EmulatorOptions | None = None,
+        journal: Path | None = None,
     ) -> None:
         """Describe it.
 
         :param state_dir: everything it writes goes below this folder
+        :param journal: where tables are kept over the end of the process; without it they end with it
         :param port: 0 picks a free one
         :param concurrency: calls of functions in flight, over all functions, before one is throttled
         """
@@ -106,6 +109,8 @@ class EmbeddedCloud:
         self.port = port
         self._concurrency = concurrency
         self._options = options or EmulatorOptions()
+        self._journal = journal
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "EmbeddedCloud":
@@ -146,6 +151,7 @@ class EmbeddedCloud:
         self.port = usable_port(self.port)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
+            self._log_start = log.tell()
             # Its standard input is a pipe that nothing is ever written to: it closes when this process ends, however
             # that happens, and the emulator ends itself then.
             self._process = subprocess.Popen(
@@ -217,6 +223,7 @@ class EmbeddedCloud:
     def _environment(self) -> dict[str, str]:
         """All the emulator gets: nothing of the person's own accounts, proxies or settings."""
         folder = self.state_dir
+        journal = {} if self._journal is None else {JOURNAL_VARIABLE: str(self._journal.resolve())}
         temporary = folder / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         return {
@@ -250,6 +257,7 @@ class EmbeddedCloud:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             **self._options.to_environment(),
+            **journal,
         }
 
     def _wait_until_ready(self) -> None:
@@ -274,5 +282,6 @@ class EmbeddedCloud:
 
     def _log_tail(self) -> str:
         with contextlib.suppress(OSError):
-            return " | ".join(self.log_file.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+            written = self.log_file.read_bytes()[self._log_start :].decode(errors="replace")
+            return " | ".join(written.splitlines()[-_TAIL_LINES:])
         return "no log"

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import click
 
+from kalshi_arb.cli.doctor import exchange_access
 from kalshi_arb.cli.local_state import STATE_FOLDER
+from kalshi_arb.kalshi.hosts import Exchange
+from kalshi_arb.settings import Mode
 
 
 @click.command()
@@ -15,14 +18,15 @@ from kalshi_arb.cli.local_state import STATE_FOLDER
     "--seconds", type=click.FloatRange(min=5), help="End by itself after this long; without it, until Ctrl-C."
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
-@click.option("--seed", type=int, default=7, show_default=True, help="Seed of the embedded exchange's universe.")
+@click.option("--fresh", is_flag=True, help="Forget what earlier runs left in the folder and begin anew.")
+@click.option("--seed", type=int, help="Seed of the embedded exchange's universe, for a new state.  [default: 7]")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port of the embedded AWS and the page; 0: a free one."
 )
 @click.option(
     "--exchange-port", type=click.IntRange(0, 65535), default=0, help="Port of the embedded exchange; 0: a free one."
 )
-@click.option("--cash", type=click.IntRange(1, 10_000_000), default=10_000, show_default=True, help="Play dollars.")
+@click.option("--cash", type=click.IntRange(1, 10_000_000), help="Play dollars, for a new state.  [default: 10000]")
 @click.option(
     "--fade-share",
     type=click.FloatRange(0, 1),
@@ -38,37 +42,93 @@ from kalshi_arb.cli.local_state import STATE_FOLDER
     help="How long the exchange's answer to an order takes.",
 )
 @click.option(
+    "--tape",
+    "tapes",
+    multiple=True,
+    metavar="FILE...",
+    help="Serve recorded books instead of the generated universe: files, folders or globs of .jsonl or .jsonl.gz.",
+)
+@click.argument("more_tapes", nargs=-1, metavar="")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    help="How many times as fast as recorded a tape is played.  [default: 1]",
+)
+@click.option(
+    "--exchange",
+    type=click.Choice([exchange.value for exchange in Exchange]),
+    help="Trade on this exchange of Kalshi's with your own key, instead of on the embedded one.",
+)
+@click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="Private key, PEM, RSA or Ed25519.")
+@click.option("--key-id", help="Id of that key.")
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode]),
+    help="Say the mode yourself: a run on another exchange than you thought does not start.",
+)
+@click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=STATE_FOLDER,
     show_default=True,
-    help="Where state and logs go.",
+    help="Where state and logs are kept; a second run goes on with them.",
 )
 def run(
     seconds: float | None,
     as_json: bool,
-    seed: int,
+    fresh: bool,
+    seed: int | None,
     port: int,
     exchange_port: int,
-    cash: int,
+    cash: int | None,
     fade_share: float,
     reply_ms: int,
+    tapes: tuple[str, ...],
+    more_tapes: tuple[str, ...],
+    speed: float | None,
+    exchange: str | None,
+    key_file: Path | None,
+    key_id: str | None,
+    mode: str | None,
     folder: Path,
 ) -> None:
     """Start exchange, cloud, feed and functions on loopback and keep an account of what happens.
 
-    Everything is simulated: no account, no key, no network. Ctrl-C (or `kalshi-arb stop`) refuses new orders, lets
-    unwinds finish, settles accounts and ends within ten seconds.
+    Everything is simulated: no account, no key, no network. With --exchange demo the exchange is Kalshi's demo exchange
+    and the money its play money; exchange, key and clock are checked before anything starts.
+
+    Ctrl-C (or `kalshi-arb stop`) refuses new orders, lets unwinds finish, settles accounts and ends within ten seconds.
+    The next run in the same folder goes on from there, whatever ended this one; a tape is always played from its start.
 
     \b
     Examples:
       kalshi-arb run
       kalshi-arb run --seconds 60 --json
       kalshi-arb run --fade-share 1
+      kalshi-arb run --tape books/2026-07-20.jsonl.gz --speed 600 --seconds 60
+      kalshi-arb run --exchange demo --key-file key.pem --key-id 1b6c... --folder .local/demo
     """
     from infra.local.runner import Options, Runner
+    from infra.local.venue import mode_of
 
-    options = Options(seconds, as_json, seed, port, exchange_port, cash, fade_share, reply_ms, folder.resolve())
+    if more_tapes and not tapes:
+        raise click.UsageError(f"unexpected argument {more_tapes[0]}: only --tape takes files")
+    if speed is not None and not tapes:
+        raise click.UsageError("--speed is the speed of a tape: name one with --tape")
+    chosen = mode_of(exchange, mode)
+    kalshi = None
+    if exchange is not None:
+        if key_file is None or key_id is None:
+            raise click.UsageError("--exchange needs --key-file and --key-id")
+        if tapes or seed is not None or cash is not None:
+            raise click.UsageError("--tape, --seed and --cash are for the embedded exchange")
+        kalshi = exchange_access(exchange, key_file, key_id)
+    elif key_file is not None or key_id is not None:
+        raise click.UsageError("--key-file and --key-id need --exchange")
+    options = Options(
+        seconds, as_json, seed, port, exchange_port, cash, fade_share, reply_ms, folder.resolve(),
+        (*tapes, *more_tapes), 1.0 if speed is None else speed, fresh, chosen, kalshi,
+    )  # fmt: skip
     result = Runner(options, dict(os.environ), sys.stderr).run()
     if as_json:
         click.echo(json.dumps(result))

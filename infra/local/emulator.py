@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.local.errors import LocalCloudError, SeamError
+from infra.local.journal import Journal
 from infra.local.options import EmulatorOptions
 from infra.local.seams import PACKAGE, Seam, installed_version
 
 VERSION = "1.5.33"
 _GRACE = 1.0  # seconds between asking ourselves to end and leaving: with the parent gone nobody waits for an answer
 REQUIRED = ("BIND_HOST", "GATEWAY_PORT", "STATE_DIR")
+JOURNAL_VARIABLE = "LOCAL_CLOUD_JOURNAL"  # a folder; without it tables live as long as this process
 
 
 def watch_parent(descriptor: int) -> None:
@@ -42,12 +44,21 @@ def check_environment(environ: Mapping[str, str]) -> None:
         raise LocalCloudError(f"BIND_HOST is {environ['BIND_HOST']}: the local cloud listens on 127.0.0.1 only")
 
 
-def patch(options: EmulatorOptions, folder: Path) -> None:
-    """Put every patch in place, or none. :raises SeamError: the version or a seam is not what the patches fit."""
+def patch(options: EmulatorOptions, folder: Path, journal: Path | None = None) -> None:
+    """Put every patch in place, or none.
+
+    :param folder: unpacked code goes here
+    :param journal: tables are kept here
+    :raises SeamError: the version or a seam is not what the patches fit
+    :raises JournalError: what is in the journal cannot be used
+    """
     if installed_version() != VERSION:
         raise SeamError(f"{PACKAGE} {installed_version()} is installed; the patches fit {VERSION}")
-    from infra.local.patches import invocation, metrics, upkeep, workflows
+    from infra.local.patches import durable, invocation, metrics, stacks, upkeep, workflows
 
+    if journal is not None:
+        durable.apply(Journal(journal))
+    stacks.apply()
     metrics.apply()
     workflows.apply()
     host = invocation.apply(options, folder)
@@ -61,7 +72,8 @@ def main() -> None:
         check_environment(os.environ)
         watch_parent(sys.stdin.fileno())
         options = EmulatorOptions.from_environment(os.environ)
-        patch(options, Path(os.environ["STATE_DIR"]) / "handlers")
+        journal = os.environ.get(JOURNAL_VARIABLE)
+        patch(options, Path(os.environ["STATE_DIR"]) / "handlers", None if journal is None else Path(journal))
         serve = Seam("app", "main").function([])
     except LocalCloudError as error:
         sys.stderr.write(f"{error}\n")

@@ -6,6 +6,9 @@ LocalCloudError
 +-- SeamError         the embedded AWS is not built the way our patches expect
 +-- TemplateError     the template cannot be packaged or translated
 +-- DeployError       the embedded AWS refused the stack
++-- SamError          the SAM command line refused or failed
++-- DeployCheckError  a deployment did not do what it must
++-- StateError        what an earlier run left cannot be continued
 """
 
 from kalshi_arb.domain.errors import KalshiArbError
@@ -33,3 +36,15 @@ class TemplateError(LocalCloudError):
 
 class DeployError(LocalCloudError):
     """The embedded AWS refused the stack; the message carries the reasons of the resources that failed."""
+
+
+class SamError(LocalCloudError):
+    """The SAM command line is missing, refused or failed; the message is the end of what it said."""
+
+
+class DeployCheckError(LocalCloudError):
+    """A step of the deployment check did not do what it must; the message says what it did instead."""
+
+
+class StateError(LocalCloudError):
+    """What an earlier run left in the folder cannot be continued; the message says what and what to do."""

@@ -40,13 +40,20 @@ REFERENCES = (
 def read_template(path: Path) -> dict[str, Any]:
     """Parse a template with its short-form intrinsics. :raises TemplateError: it cannot be read or is no template."""
     try:
-        template = yaml_parse(path.read_text())
+        text = path.read_text()
     except OSError as error:
         raise TemplateError(f"the template cannot be read: {error}") from error
+    return parse_template(text, str(path))
+
+
+def parse_template(text: str, name: str) -> dict[str, Any]:
+    """Parse a template's text; ``name`` is for messages. :raises TemplateError: it is no template."""
+    try:
+        template = yaml_parse(text)
     except yaml.YAMLError as error:
-        raise TemplateError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise TemplateError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
-        raise TemplateError(f"{path} has no Resources")
+        raise TemplateError(f"{name} has no Resources")
     return template
 
 

@@ -22,30 +22,51 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from infra.local.account import Account, AccountReader, as_json, as_text
+from infra.exchange.tape_terms import load_tape
+from infra.local.account import EVERY_ROW, Account, AccountReader, as_json, as_text
 from infra.local.children import Child, ChildError, tail
 from infra.local.cloud import EmbeddedCloud
 from infra.local.endpoint import cloud_environment, local_client, local_session
+from infra.local.leftovers import ChildRecord
 from infra.local.log_driver import LogDriver
-from infra.local.sink import WebhookSink
+from infra.local.slack import FakeSlack
+from infra.local.smoke import Smoke
+from infra.local.state import Life, StateFolder
+from infra.local.tape_report import TapeDesk, began_text, proved_locks, tape_json, tape_text
 from infra.local.template import StackReport, deploy
+from infra.local.venue import EMBEDDED, KEY_ID, EmbeddedVenue, KalshiVenue, Venue, require_usable
 from kalshi_arb import bootstrap
-from kalshi_arb.cli.local_state import RunState, clear_run_state, write_run_state
+from kalshi_arb.cli.alerts import RECEIVED_FILE
+from kalshi_arb.cli.exchange_checks import ExchangeAccess
+from kalshi_arb.cli.local_state import LOCK_FILE, RunState, clear_run_state, write_run_state
 from kalshi_arb.domain.errors import KalshiArbError, SettingsError
+from kalshi_arb.execution.control import COMPONENT
+from kalshi_arb.ports import StatusStore
 from kalshi_arb.settings import PREFIX, Mode, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-KEY_ID = "embedded-exchange-key"
 # The cloud's scheduler counts in minutes; a demonstration counts in seconds.
-BEATS = {"schedule_settlement.json": 2.0, "schedule_sweeper.json": 5.0, "schedule_discovery.json": 20.0}
+STOPPED_BY = "runner"
+BEATS = {
+    "schedule_settlement.json": 2.0,
+    "schedule_sweeper.json": 5.0,
+    "schedule_discovery.json": 20.0,
+    "schedule_alerts.json": 10.0,
+}
 BEAT_FUNCTIONS = {
     "schedule_settlement.json": "SettlementFunction",
     "schedule_sweeper.json": "SweeperFunction",
     "schedule_discovery.json": "DiscoveryFunction",
+    "schedule_alerts.json": "AlertsFunction",
 }
+# The feed runs as a process of this machine; every mode but simulated wants an image named all the same.
+FEED_IMAGE = "kalshi-arb-feed:local"
 # Exit codes by which the feed says that its settings or its key cannot be used.
 FEED_REFUSALS = frozenset({2, 3})
+# What a new state begins with when the person leaves it open.
+BEGINNING = {"seed": 7, "cash": 10_000}
 DRAIN_SECONDS = 5.0
+LOCK_SECONDS = 1.0
 RECONCILE_TRIES = 5
 
 
@@ -55,17 +76,23 @@ class RunError(KalshiArbError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the person asked for."""
+    """What the person asked for. ``seed`` and ``cash`` are None when they were left to the state, ``kalshi`` is None
+    for the embedded exchange."""
 
     seconds: float | None
     as_json: bool
-    seed: int
+    seed: int | None
     port: int
     exchange_port: int
-    cash: int
+    cash: int | None
     fade_share: float
     reply_ms: int
     folder: Path
+    tape: tuple[str, ...] = ()
+    speed: float = 1.0
+    fresh: bool = False
+    mode: Mode = Mode.SIMULATED
+    kalshi: ExchangeAccess | None = None
 
 
 def check_port(port: int, option: str) -> None:
@@ -103,11 +130,17 @@ def private_key(path: Path) -> Ed25519PrivateKey:
 def only_run(folder: Path) -> Iterator[None]:
     """Hold the folder's lock. :raises RunError: another run has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"a run is active in {folder}: end it with `kalshi-arb stop`") from error
+    with (folder / LOCK_FILE).open("w") as file:
+        deadline = time.monotonic() + LOCK_SECONDS  # whoever asks whether a run is active holds it for an instant
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise RunError(f"a run is active in {folder}: end it with `kalshi-arb stop`") from error
+                time.sleep(0.05)
+            else:
+                break
         yield
 
 
@@ -133,6 +166,7 @@ class Runner:
         self._drawn = 0
         self._peak_mb = 0.0
         self._first_proof: float | None = None
+        self._children = ChildRecord(options.folder)
         self._beat_errors = 0
 
     def run(self) -> dict[str, Any]:
@@ -143,14 +177,24 @@ class Runner:
         """
         # A person's own settings are read first: a wrong one must not cost half a minute to be told.
         person = {name: value for name, value in self._environ.items() if name.startswith(PREFIX)}
-        read_settings({f"{PREFIX}MODE": Mode.SIMULATED.value, f"{PREFIX}REST_URL": "http://127.0.0.1", **person})
-        if person.get(f"{PREFIX}MODE", Mode.SIMULATED.value) != Mode.SIMULATED.value:
-            raise SettingsError(f"{PREFIX}MODE: the local run is always simulated; deploy a stack for other modes")
-        check_port(self._options.port, "--port")
-        check_port(self._options.exchange_port, "--exchange-port")
+        mode = self._options.mode.value
+        read_settings({f"{PREFIX}MODE": mode, f"{PREFIX}REST_URL": "http://127.0.0.1", **person})
+        if person.get(f"{PREFIX}MODE", mode) != mode:
+            raise SettingsError(f"{PREFIX}MODE is {person[f'{PREFIX}MODE']}, but this run is {mode}")
+        if self._options.tape:
+            # Read whole before anything starts: a tape that cannot be played leaves nothing half-done.
+            load_tape(self._options.tape)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         with only_run(self._options.folder), contextlib.ExitStack() as stack:
+            clear_run_state(self._options.folder)
+            left = self._children.end_all()
+            if left:
+                self._say(f"ended {left} processes that a killed run had left behind")
+            check_port(self._options.port, "--port")
+            check_port(self._options.exchange_port, "--exchange-port")
+            if self._options.kalshi is not None:
+                require_usable(self._options.kalshi, self._say)
             return self._run(stack, person)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
@@ -163,22 +207,45 @@ class Runner:
 
     def _run(self, stack: contextlib.ExitStack, person: Mapping[str, str]) -> dict[str, Any]:
         folder, logs = self._options.folder, self._options.folder / "logs"
-        self._say("starting the embedded exchange and the embedded cloud on loopback ...")
-        key = private_key(folder / "key.pem")
-        exchange = self._start_exchange(folder, logs, key)
-        stack.callback(exchange.stop, 3)
-        cloud = EmbeddedCloud(port=self._options.port, state_dir=folder / "cloud", log_file=logs / "cloud.log")
+        # Whatever drove a basket in an earlier run has ended by now.
+        drivers_ended_ms = time.time_ns() // 1_000_000
+        home = StateFolder(folder)
+        exchange = EMBEDDED if self._options.kalshi is None else self._options.kalshi.exchange.value
+        life = home.open(
+            {"seed": self._options.seed, "cash": self._options.cash, "exchange": None},
+            {**BEGINNING, "exchange": exchange},
+            fresh=self._options.fresh,
+            say=self._say,
+        )
+        if life.continued and self._options.tape:
+            raise RunError(f"a tape cannot go on with the state in {folder}: add --fresh, or choose another --folder")
+        if life.choices.get("exchange", EMBEDDED) != exchange:
+            raise RunError(
+                f"the state in {folder} belongs to another exchange: choose another --folder, or add --fresh"
+            )
+        self._say(
+            f"{f'going on with the state in {folder}' if life.continued else 'beginning anew'}: "
+            f"the {'embedded exchange and the ' if self._options.kalshi is None else ''}embedded cloud "
+            "on loopback ..."
+        )
+        venue = self._venue(stack, home.exchange, logs, life)
+        cloud = EmbeddedCloud(
+            port=self._options.port, state_dir=home.cloud, log_file=logs / "cloud.log", journal=home.journal
+        )
         stack.callback(cloud.stop)
         cloud.start()
-        address = json.loads(exchange.first_line())
-        report = self._deploy(cloud, address)
+        self._children.add(cloud.pid)
+        venue.begin()
+        report = self._deploy(cloud, venue)
+        if not life.continued and not self._options.tape:
+            home.begun()
         environment = settings_of(
             report.outputs,
             {
                 **person,
-                f"{PREFIX}MODE": Mode.SIMULATED.value,
-                f"{PREFIX}REST_URL": address["rest_url"],
-                f"{PREFIX}WS_URL": address["ws_url"],
+                f"{PREFIX}MODE": venue.mode.value,
+                f"{PREFIX}REST_URL": venue.rest_url,
+                f"{PREFIX}WS_URL": venue.ws_url,
                 f"{PREFIX}HEALTH_FILE": str(folder / "feed-health.json"),
             },
         )
@@ -189,65 +256,102 @@ class Runner:
         def client(service: str) -> Any:
             return local_client(service, cloud.url, session)
 
+        slack = FakeSlack(record=folder / RECEIVED_FILE)
+        stack.callback(slack.stop)
+        self._put_secrets(client("secretsmanager"), settings, venue, slack.url, life.api_token)
+        stores = bootstrap.Stores(settings, client)
+        lift_own_stop(stores.status)
         feed = _FeedService(
             logs / "feed.log",
             {**aws, **environment},
             lambda output: LogDriver(cloud.url, report.resources["FeedLogs"], f"feed/{time.time_ns()}", output),
             self._say,
+            self._children,
         )
         stack.callback(feed.stop)
-        sink = WebhookSink()
-        stack.callback(sink.stop)
-        token = self._put_secrets(client("secretsmanager"), settings, key, sink.url)
         beats = _Beats(client("lambda"), report, self._note_beat_error)
+        if life.continued:
+            swept = beats.fire("schedule_sweeper.json", {"drivers_ended_ms": drivers_ended_ms}) or {}
+            self._say(f"open baskets: {swept.get('resumed', 0)} resumed, {swept.get('abandoned', 0)} given up unsent")
+        exchange_url = venue.rest_url.removesuffix("/trade-api/v2")
+        if self._options.tape:
+            # Only now: a tape that ran while the rest was starting would be over before anybody looked.
+            desk = TapeDesk(exchange_url)
+            desk.start()
+            self._say(began_text(desk.read()))
         beats.fire("schedule_discovery.json")
-        exchange_url = address["rest_url"].removesuffix("/trade-api/v2")
+        for check in Smoke(report, life.api_token, client).doors():
+            if not check.ok:
+                raise RunError(f"the stack was deployed, but its {check.name} is wrong: {check.found}")
         state = RunState(
             psutil.Process().pid,
-            Mode.SIMULATED.value,
+            venue.mode.value,
             exchange_url,
             report.api_url + "/",
-            token,
+            life.api_token,
             time.time_ns() // 1_000_000,
         )
         write_run_state(folder, state)
         stack.callback(clear_run_state, folder)
-        stores = bootstrap.Stores(settings, client)
         reader = AccountReader(
             status=stores.status,
             baskets=stores.baskets,
             groups=stores.groups,
             ledger=stores.ledger,
             alerts=stores.alerts,
-            exchange_url=exchange_url,
+            venue=venue,
         )
         self._say(f"ready after {time.monotonic() - self._began:.1f} s: {state.page_url}")
         beats.start()
         stack.callback(beats.stop)
-        return self._keep_account(reader, stores, beats, feed, cloud, exchange, report, state)
+        return self._keep_account(reader, stores, beats, feed, cloud, venue, report, state)
 
-    def _start_exchange(self, folder: Path, logs: Path, key: Ed25519PrivateKey) -> Child:
-        public = folder / "key.pub"
+    def _venue(self, stack: contextlib.ExitStack, state: Path, logs: Path, life: Life) -> Venue:
+        if self._options.kalshi is not None:
+            kalshi = KalshiVenue(self._options.kalshi, state)
+            stack.callback(kalshi.close)
+            return kalshi
+        key = private_key(self._options.folder / "key.pem")
+        exchange = self._start_exchange(state, logs, key, life)
+        stack.callback(exchange.stop, 3)
+        return EmbeddedVenue(exchange, key)
+
+    def _start_exchange(self, state: Path, logs: Path, key: Ed25519PrivateKey, life: Life) -> Child:
+        public = self._options.folder / "key.pub"
         public.write_bytes(
             key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
         options = self._options
-        return Child(
+        child = Child(
             "exchange",
             [
-                *("-m", "infra.exchange", "--port", str(options.exchange_port), "--seed", str(options.seed)),
-                *("--public-key-file", str(public), "--key-id", KEY_ID, "--cash", str(options.cash)),
+                *("-m", "infra.exchange", "--port", str(options.exchange_port), "--seed", str(life.choices["seed"])),
+                *("--public-key-file", str(public), "--key-id", KEY_ID, "--cash", str(life.choices["cash"])),
                 *("--fade-share", str(options.fade_share), "--reply-ms", str(options.reply_ms)),
+                *(
+                    ("--tape", *options.tape, "--speed", str(options.speed), "--tape-waits")
+                    if options.tape
+                    else ("--state-dir", str(state))
+                ),
             ],
             logs / "exchange.log",
             {},
         )
+        self._children.add(child.process.pid)
+        return child
 
-    def _deploy(self, cloud: EmbeddedCloud, address: Mapping[str, str]) -> StackReport:
+    def _deploy(self, cloud: EmbeddedCloud, venue: Venue) -> StackReport:
         report = deploy(
             cloud.url,
             ROOT / "template.yaml",
-            {"Mode": "simulated", "ExchangeRestUrl": address["rest_url"], "ExchangeWsUrl": address["ws_url"]},
+            {
+                "Mode": venue.mode.value,
+                "ExchangeRestUrl": venue.rest_url,
+                "ExchangeWsUrl": venue.ws_url,
+                "FeedImageUri": FEED_IMAGE,
+            },
+            # The rules know Kalshi's own hosts; whether a stand-in for them may be used was decided with the settings.
+            left_out=("Rules",) if venue.stands_in else (),
         )
         self._say(
             f"template: {report.declared} resources declared, {report.created} created, "
@@ -257,16 +361,14 @@ class Runner:
             raise RunError(f"the template declares what was not created: {', '.join(report.missing)}")
         return report
 
-    def _put_secrets(self, secrets: Any, settings: Settings, key: Ed25519PrivateKey, webhook: str) -> str:
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
+    def _put_secrets(self, secrets: Any, settings: Settings, venue: Venue, webhook: str, api_token: str) -> None:
+        secrets.put_secret_value(SecretId=settings.need("key_secret"), SecretString=json.dumps(venue.key_secret()))
         secrets.put_secret_value(
-            SecretId=settings.need("key_secret"), SecretString=json.dumps({"key_id": KEY_ID, "private_key": pem})
+            SecretId=settings.need("webhook_secret"), SecretString=json.dumps({"url": webhook, "kind": "slack"})
         )
-        secrets.put_secret_value(SecretId=settings.need("webhook_secret"), SecretString=json.dumps({"url": webhook}))
-        answer = secrets.get_secret_value(SecretId=settings.need("api_token_secret"))
-        return str(json.loads(answer["SecretString"])["token"])
+        secrets.put_secret_value(
+            SecretId=settings.need("api_token_secret"), SecretString=json.dumps({"token": api_token})
+        )
 
     def _note_beat_error(self, line: str) -> None:
         self._beat_errors += 1
@@ -279,11 +381,12 @@ class Runner:
         beats: "_Beats",
         feed: "_FeedService",
         cloud: EmbeddedCloud,
-        exchange: Child,
+        venue: Venue,
         report: StackReport,
         state: RunState,
     ) -> dict[str, Any]:
         began = time.monotonic()
+        proofs = stores.status.counters("detection").get("opportunity.proved", 0)
         seconds = self._options.seconds
         interval = 1.0 if self._out.isatty() else 5.0
         next_look = began
@@ -291,8 +394,8 @@ class Runner:
             now = time.monotonic()
             if seconds is not None and now - began >= seconds:
                 break
-            self._check_alive(feed, cloud, exchange)
-            if self._first_proof is None and stores.status.counters("detection").get("opportunity.proved"):
+            self._check_alive(feed, cloud, venue)
+            if self._first_proof is None and stores.status.counters("detection").get("opportunity.proved", 0) > proofs:
                 self._first_proof = time.monotonic() - self._began
             if now >= next_look:
                 next_look = now + interval
@@ -300,7 +403,7 @@ class Runner:
                 self._measure_memory()
         interrupted = self._stop.is_set()
         self._say("stopping: no new orders, open baskets finish ..." if interrupted else "time is up, finishing ...")
-        stores.status.put("control", {"stop": True, "by": "runner"})
+        set_own_stop(stores.status)
         feed.stop()
         deadline = time.monotonic() + DRAIN_SECONDS
         while reader.live_baskets() and time.monotonic() < deadline:
@@ -308,7 +411,7 @@ class Runner:
         beats.stop()
         account = self._final(reader, beats, time.monotonic() - began)
         self._summarise(account, state)
-        return as_json(
+        result = as_json(
             account,
             {
                 "declared": report.declared,
@@ -317,6 +420,16 @@ class Runner:
                 "not_emulated": report.not_emulated,
             },
         )
+        if self._options.tape:
+            result["tape"] = self._report_tape(state.exchange_url, stores)
+        return result
+
+    def _report_tape(self, exchange_url: str, stores: bootstrap.Stores) -> dict[str, Any]:
+        stats = TapeDesk(exchange_url).read()
+        locks = proved_locks(stats["served"], stores.opportunities.recent(EVERY_ROW))
+        for line in tape_text(stats, locks):
+            self._say(line)
+        return tape_json(stats, locks)
 
     def _final(self, reader: AccountReader, beats: "_Beats", seconds: float) -> Account:
         for _ in range(RECONCILE_TRIES):
@@ -329,10 +442,9 @@ class Runner:
         account.reconciliation = reconciliation
         return account
 
-    def _check_alive(self, feed: "_FeedService", cloud: EmbeddedCloud, exchange: Child) -> None:
+    def _check_alive(self, feed: "_FeedService", cloud: EmbeddedCloud, venue: Venue) -> None:
         feed.keep_running()
-        if exchange.ended is not None:
-            raise ChildError(f"the exchange ended with code {exchange.ended}: {tail(exchange.log)}")
+        venue.check()
         if not cloud.is_alive():
             raise ChildError("the embedded cloud ended: see its log in the run's folder")
 
@@ -368,6 +480,21 @@ class Runner:
         self._say(f"measured    first proof {first}, peak memory {self._peak_mb:.0f} MB, {account.alerts} alerts")
 
 
+def set_own_stop(status: StatusStore) -> None:
+    """Refuse new purchases while the run ends, unless somebody has stopped it already."""
+    control = status.get(COMPONENT) or {}
+    if not control.get("stop"):
+        status.put(COMPONENT, {**control, "stop": True, "by": STOPPED_BY})
+
+
+def lift_own_stop(status: StatusStore) -> None:
+    """Take back what the last run set at its end; the stop of a person stays."""
+    control = status.get(COMPONENT) or {}
+    if control.get("by") == STOPPED_BY:
+        kept = {name: value for name, value in control.items() if name != "by"}
+        status.put(COMPONENT, {**kept, "stop": False})
+
+
 class _FeedService:
     """The feed as the cloud's container service would keep it: started again when it dies, but not when it says that
     its settings or its key are wrong, which no restart mends."""
@@ -378,15 +505,18 @@ class _FeedService:
         environment: Mapping[str, str],
         driver: Callable[[IO[str]], LogDriver],
         say: Callable[[str], None],
+        children: ChildRecord,
     ) -> None:
         self._log = log
         self._environment = environment
         self._make_driver = driver
         self._say = say
+        self._children = children
         self._start()
 
     def _start(self) -> None:
         self._child = Child("feed", ["-m", "feed"], self._log, self._environment)
+        self._children.add(self._child.process.pid)
         self._driver = self._make_driver(self._child.output)
         self._driver.start()
 
@@ -414,20 +544,29 @@ class _Beats:
     def __init__(self, functions: Any, report: StackReport, complain: Callable[[str], None]) -> None:
         self._functions = functions
         self._names = {event: report.resources[logical] for event, logical in BEAT_FUNCTIONS.items()}
-        self._payloads = {event: (ROOT / "events" / event).read_bytes() for event in BEATS}
+        self._payloads = {event: json.loads((ROOT / "events" / event).read_text()) for event in BEATS}
         self._complain = complain
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="beats", daemon=True)
 
-    def fire(self, event: str) -> None:
-        """Invoke one function and wait; a failure is told, not raised: the schedule comes again."""
+    def fire(self, event: str, more: Mapping[str, object] | None = None) -> dict[str, Any] | None:
+        """Invoke one function and wait; a failure is told, not raised: the schedule comes again.
+
+        :param more: fields beside those of the event's file
+        :returns: what it answered, None when it failed
+        """
+        payload = json.dumps({**self._payloads[event], **(more or {})})
         try:
-            answer = self._functions.invoke(FunctionName=self._names[event], Payload=self._payloads[event])
+            answer = self._functions.invoke(FunctionName=self._names[event], Payload=payload)
         except (BotoCoreError, ClientError) as error:
             self._complain(f"{event}: {error}")
-            return
+            return None
+        body = answer["Payload"].read().decode()
         if answer.get("FunctionError"):
-            self._complain(f"{event}: {answer['Payload'].read().decode()[:300]}")
+            self._complain(f"{event}: {body[:300]}")
+            return None
+        result: dict[str, Any] = json.loads(body)
+        return result
 
     def start(self) -> None:
         """Begin to fire on time."""

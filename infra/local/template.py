@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from infra.local.compare import Comparison
 from infra.local.endpoint import local_client, local_session, require_loopback
 from infra.local.errors import DeployError
-from infra.local.package import ARTIFACTS_BUCKET, Packager, read_template
-from infra.local.translate import Plan, parameter_values, translate
+from infra.local.package import ARTIFACTS_BUCKET, Packager, parse_template, read_template
+from infra.local.translate import Plan, active_resources, parameter_values, translate
 
-__all__ = ["StackReport", "deploy"]
+__all__ = ["StackReport", "adopt", "deploy"]
 
 _DEPLOY_SECONDS = 120.0
 _DONE = "CREATE_COMPLETE"
@@ -61,26 +61,72 @@ class Clients:
             client.close()
 
 
-def deploy(url: str, template_path: Path, parameters: Mapping[str, str], stack_name: str = "kalshi-arb") -> StackReport:
+def deploy(
+    url: str,
+    template_path: Path,
+    parameters: Mapping[str, str],
+    stack_name: str = "kalshi-arb",
+    *,
+    left_out: tuple[str, ...] = (),
+) -> StackReport:
     """Create everything the template declares and say what is really there.
 
+    :param left_out: sections of the template that do not hold here
     :raises EndpointError: the address is not loopback
     :raises TemplateError: the template or a file it names cannot be used
     :raises DeployError: the embedded AWS refused the stack, with the reasons it gave
     """
     with contextlib.closing(Clients(url)) as clients:
-        return _deploy(clients, template_path, parameters, stack_name)
+        return _deploy(clients, template_path, parameters, stack_name, left_out)
 
 
-def _deploy(clients: Clients, template_path: Path, parameters: Mapping[str, str], stack_name: str) -> StackReport:
-    template = read_template(template_path)
+def _deploy(
+    clients: Clients,
+    template_path: Path,
+    parameters: Mapping[str, str],
+    stack_name: str,
+    left_out: tuple[str, ...],
+) -> StackReport:
+    read = read_template(template_path)
+    template = {section: content for section, content in read.items() if section not in left_out}
     values = parameter_values(template, parameters)
     packager = Packager(clients("s3"), template_path.resolve().parent)
     plan = translate(packager.package(template), values, clients.session)
     # Always by address: a body of our size is over the limit of a request, here as on AWS.
     key = packager.put(json.dumps(plan.template).encode(), ".json")
     stack = _create(clients("cloudformation"), stack_name, f"{clients.url}/{ARTIFACTS_BUCKET}/{key}", values)
-    physical = _physical_ids(clients("cloudformation"), stack_name)
+    return _completed(clients, plan, stack)
+
+
+def adopt(url: str, stack_name: str) -> StackReport:
+    """Complete a stack that another tool deployed, and say what is really there. Repeating it is harmless.
+
+    :raises EndpointError: the address is not loopback
+    :raises TemplateError: the template that was deployed is not understood here
+    :raises DeployError: there is no such stack
+    """
+    with contextlib.closing(Clients(url)) as clients:
+        cloudformation = clients("cloudformation")
+        try:
+            stack: dict[str, Any] = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
+            sent, processed = (_template_of(cloudformation, stack_name, stage) for stage in ("Original", "Processed"))
+        except ClientError as error:
+            raise DeployError(f"the stack cannot be read: {error}") from error
+        given = {item["ParameterKey"]: item["ParameterValue"] for item in stack.get("Parameters", ())}
+        values = parameter_values(sent, given)
+        plan = translate(sent, values, clients.session)
+        # What was sent tells the routes; the ids that SAM made up are only in what became of it.
+        plan.template = {**processed, "Resources": active_resources(processed, values)}
+        return _completed(clients, plan, stack)
+
+
+def _template_of(cloudformation: Any, stack_name: str, stage: str) -> dict[str, Any]:
+    body = cloudformation.get_template(StackName=stack_name, TemplateStage=stage)["TemplateBody"]
+    return body if isinstance(body, dict) else parse_template(body, stack_name)
+
+
+def _completed(clients: Clients, plan: Plan, stack: Mapping[str, Any]) -> StackReport:
+    physical = _physical_ids(clients("cloudformation"), stack["StackName"])
     _finish(clients, plan, physical)
     missing = Comparison(clients, plan, physical).missing()
     declared = len(plan.resources)

@@ -1,117 +1,159 @@
-"""Delivers alerts: recognises repetitions, writes one line to the log, posts to the webhook if there is one."""
+"""Delivers alerts: recognises repetitions, writes one line to the log, posts to the webhook if there is one, and
+gathers what comes in storms."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from enum import Enum, unique
+from functools import partial
 
 from kalshi_arb import schemas
+from kalshi_arb.alert_digest import Admission, admit, flush, group_of, reopened, restored
+from kalshi_arb.alert_text import line_of
 from kalshi_arb.clock import Clock
-from kalshi_arb.domain.errors import KalshiArbError, SchemaError, SettingsError
-from kalshi_arb.ports import Alert, AlertKind, AlertStore
+from kalshi_arb.domain.errors import SchemaError, SettingsError, StoreError
+from kalshi_arb.metrics_names import Metric
+from kalshi_arb.ports import Alert, AlertDigest, AlertKind, AlertStore, Metrics
+from kalshi_arb.webhooks import Webhook, WebhookDownError, WebhookRefusedError
 
-WEBHOOK_SECONDS = 5.0
-
-
-class WebhookError(KalshiArbError):
-    """The webhook did not take an alert. The message never holds its address, which is a secret."""
-
-
-class Webhook(Protocol):
-    """Where alerts are posted."""
-
-    def post(self, alert: Alert) -> None:
-        """Hand over one alert. :raises WebhookError: it was not taken."""
-        ...
+# Other writers of the digest are other alerts of the same moment: a few.
+_SAVES = 8
 
 
-def line_of(alert: Alert) -> str:
-    """An alert as one line; its mode is the first word, so that nobody takes a simulation for the real thing."""
-    text = " ".join(f"{alert.title}: {alert.text}".split())
-    return f"{alert.mode} {alert.kind.value}: {text}"
+@unique
+class Outcome(Enum):
+    """What became of one message of the topic."""
 
-
-def webhook_url(secret: Mapping[str, object]) -> str | None:
-    """Where the webhook secret, ``{"url": "..."}``, says to post; None for nowhere.
-
-    :raises SettingsError: something that is no address; the message never repeats it.
-    """
-    url = secret.get("url", "")
-    if url == "":
-        return None
-    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
-        raise SettingsError('the webhook secret must be {"url": "https://..."}, or {"url": ""} for no webhook')
-    return url
-
-
-class HttpWebhook:
-    """A webhook that takes ``{"text": "..."}`` (Slack, Mattermost and others), with the alert's parts beside it."""
-
-    def __init__(self, url: str, seconds: float = WEBHOOK_SECONDS) -> None:
-        self._url = url
-        self._seconds = seconds
-
-    def post(self, alert: Alert) -> None:
-        """Post one alert. :raises WebhookError: no answer in time, or one that is not a success."""
-        # Only this path needs an HTTP client, and loading one takes a tenth of a second.
-        import httpx
-
-        body = {
-            "text": line_of(alert),
-            "mode": alert.mode,
-            "kind": alert.kind.value,
-            "title": alert.title,
-            "alert_id": alert.alert_id,
-            "created_ms": alert.created_ms,
-        }
-        try:
-            answer = httpx.post(self._url, json=body, timeout=self._seconds, follow_redirects=False)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise WebhookError(f"the webhook did not answer ({type(error).__name__})") from None
-        if not answer.is_success:
-            raise WebhookError(f"the webhook answered {answer.status_code}")
+    DELIVERED = "delivered"
+    HELD_BACK = "held_back"  # counted; a summary will tell it
+    GIVEN_UP = "given_up"  # the webhook will never take it; the log and the page have it
+    REPEATED = "repeated"  # delivered before
 
 
 class AlertDelivery:
-    """Takes messages of the alerts topic: alerts of ours, and state changes of CloudWatch alarms."""
+    """Takes messages of the alerts topic: alerts of ours, and state changes of CloudWatch alarms.
+
+    :param webhook: builds the webhook from its secret when an alert is there; None for none
+    :param write_line: takes an alert and its line
+    :param write_problem: takes a line for the operator about a webhook that cannot be used
+    """
 
     def __init__(
         self,
         *,
         store: AlertStore,
-        webhook: Webhook | None,
+        webhook: Callable[[], Webhook | None],
         write_line: Callable[[Alert, str], None],
+        write_problem: Callable[[str], None],
+        metrics: Metrics,
         clock: Clock,
         mode: str,
     ) -> None:
         self._store = store
         self._webhook = webhook
         self._write_line = write_line
+        self._write_problem = write_problem
+        self._metrics = metrics
         self._clock = clock
         self._mode = mode
 
-    def deliver(self, message: str) -> bool:
-        """Deliver one message; False when it was delivered before.
+    def deliver(self, message: str) -> Outcome:
+        """Deliver one message.
 
-        An alert that the webhook refuses is forgotten again, so the topic's next try delivers it. A process that dies
-        in between leaves it recorded: people see it on the page and in the log, the webhook misses it.
+        An alert that the webhook cannot take now is forgotten again, so the topic's next try delivers it. A process
+        that dies in between leaves it recorded: people see it on the page and in the log, the webhook misses it.
 
         :raises SchemaError: neither an alert nor an alarm.
-        :raises WebhookError: the webhook did not take it.
-        :raises StoreError: the record of delivered alerts cannot be reached.
+        :raises WebhookDownError: the webhook cannot take it now.
+        :raises StoreError: a record or the webhook's secret cannot be reached.
         """
         alert = self._read(message)
         if not self._store.put(alert):
-            return False
+            return Outcome.REPEATED
         self._write_line(alert, line_of(alert))
-        if self._webhook is not None:
+        try:
+            outcome = self._tell(alert)
+        except (WebhookDownError, StoreError) as error:
+            self._store.forget(alert.alert_id)
+            self._write_problem(str(error))
+            raise
+        self._metrics.count(_METRICS[outcome])
+        return outcome
+
+    def flush(self) -> int:
+        """Send the summaries that are due; returns how many were delivered.
+
+        :raises StoreError: a record or the webhook's secret cannot be reached.
+        """
+        digest = self._store.digest()
+        if flush(digest, self._clock.now_ms()).digest == digest:
+            return 0
+        try:
+            webhook = self._webhook()
+        except SettingsError as error:
+            self._write_problem(str(error))
+            return 0
+        if webhook is None:
+            return 0
+        return self._summarise(webhook, self._claim(flush))
+
+    def _tell(self, alert: Alert) -> Outcome:
+        try:
+            webhook = self._webhook()
+        except SettingsError as error:
+            self._write_problem(f"alert {alert.alert_id} reached nobody: {error}")
+            return Outcome.GIVEN_UP
+        if webhook is None:
+            return Outcome.DELIVERED
+        admission = self._claim(lambda digest, now_ms: admit(digest, alert, now_ms))
+        outcome = self._post_own(webhook, alert) if admission.tell else Outcome.HELD_BACK
+        self._summarise(webhook, admission)
+        return outcome
+
+    def _post_own(self, webhook: Webhook, alert: Alert) -> Outcome:
+        try:
+            return self._post(webhook, alert)
+        except WebhookDownError:
+            group = group_of(alert)
+            if group is not None:
+                self._change(lambda digest: reopened(digest, group, self._clock.now_ms()))
+            raise
+
+    def _summarise(self, webhook: Webhook, admission: Admission) -> int:
+        told = 0
+        for place, (_, summary) in enumerate(admission.due):
             try:
-                self._webhook.post(alert)
-            except WebhookError:
-                self._store.forget(alert.alert_id)
-                raise
-        return True
+                outcome = self._post(webhook, summary)
+            except WebhookDownError as error:
+                self._write_problem(str(error))
+                # Each try may cost the whole time limit, and the function's own time is limited too.
+                for window, _ in admission.due[place:]:
+                    self._change(partial(restored, window=window))
+                break
+            self._metrics.count(_METRICS[outcome])
+            told += outcome is Outcome.DELIVERED
+        return told
+
+    def _post(self, webhook: Webhook, alert: Alert) -> Outcome:
+        try:
+            webhook.post(alert)
+        except WebhookRefusedError as error:
+            self._write_problem(f"alert {alert.alert_id} reached nobody: {error}")
+            return Outcome.GIVEN_UP
+        return Outcome.DELIVERED
+
+    def _claim(self, decide: Callable[[AlertDigest, int], Admission]) -> Admission:
+        """Decide, and save what was decided before anything is sent: of two deliveries at once one tells."""
+        for _ in range(_SAVES):
+            digest = self._store.digest()
+            admission = decide(digest, self._clock.now_ms())
+            if admission.digest == digest or self._store.save_digest(admission.digest):
+                return admission
+        raise StoreError("the digest of alerts changes faster than it can be saved; the alert is delivered again later")
+
+    def _change(self, change: Callable[[AlertDigest], AlertDigest]) -> None:
+        self._claim(lambda digest, _now_ms: Admission(change(digest), tell=False, due=()))
 
     def _read(self, message: str) -> Alert:
         try:
@@ -130,6 +172,13 @@ class AlertDelivery:
             text=reason,
             created_ms=_milliseconds(changed, self._clock.now_ms()),
         )
+
+
+_METRICS = {
+    Outcome.DELIVERED: Metric.ALERTS_DELIVERED,
+    Outcome.HELD_BACK: Metric.ALERTS_HELD_BACK,
+    Outcome.GIVEN_UP: Metric.ALERTS_GIVEN_UP,
+}
 
 
 def _alarm_fields(message: str) -> tuple[str, str, str, str] | None:

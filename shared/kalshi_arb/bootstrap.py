@@ -20,7 +20,7 @@ from kalshi_arb.ports import (
     BookStore,
     GroupStore,
     LedgerStore,
-    MarketData,
+    Listings,
     Notifier,
     OpportunityStore,
     Queue,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from kalshi_arb.relations.discover import Discovery
     from kalshi_arb.risk.check import RiskCheck
     from kalshi_arb.risk.limits import Limits
+    from kalshi_arb.webhooks import WebhookTarget
 
 _lock = threading.Lock()
 
@@ -185,7 +186,7 @@ def _own_exchange(settings: Settings) -> "RestClient":
 
 
 @cache
-def market_data(settings: Settings) -> MarketData:
+def market_data(settings: Settings) -> Listings:
     """Public reads of the exchange; needs no key."""
     from kalshi_arb.kalshi.rest import KalshiMarketData
 
@@ -372,17 +373,38 @@ def sweeper() -> "Sweeper":
     )
 
 
+def webhook_of(settings: Settings) -> "WebhookTarget | None":
+    """Where the stack's webhook secret, at most a minute old, says to post; None for nowhere.
+
+    :raises SettingsError: the secret is malformed.
+    :raises StoreError: it cannot be read.
+    """
+    from kalshi_arb.webhooks import webhook_target
+
+    return webhook_target(_vault().secret(settings.need("webhook_secret")))
+
+
+@cache
 def alert_delivery() -> "AlertDelivery":
-    """The use case of the alerts function. Built for each call: a changed webhook secret counts within a minute."""
-    from kalshi_arb.alerts import AlertDelivery, HttpWebhook, webhook_url
+    """The use case of the alerts function. The webhook secret is looked up for each alert."""
+    from kalshi_arb.alerts import AlertDelivery
+    from kalshi_arb.webhooks import HttpWebhook
 
     own = settings()
-    logger = observability("alerts").logger
-    url = webhook_url(_vault().secret(own.need("webhook_secret")))
+    observed = observability("alerts")
+
+    def webhook() -> HttpWebhook | None:
+        target = webhook_of(own)
+        return None if target is None else HttpWebhook(target, clock())
+
     return AlertDelivery(
         store=alert_store(own),
-        webhook=None if url is None else HttpWebhook(url),
-        write_line=lambda alert, line: logger.info(line, extra={"alert_id": alert.alert_id, "kind": alert.kind.value}),
+        webhook=webhook,
+        write_line=lambda alert, line: observed.logger.info(
+            line, extra={"alert_id": alert.alert_id, "kind": alert.kind.value}
+        ),
+        write_problem=observed.logger.error,
+        metrics=observed.metrics,
         clock=clock(),
         mode=own.mode.value,
     )

@@ -37,6 +37,13 @@ class WaveTask:
     wave: Wave
 
 
+@dataclass(frozen=True, slots=True)
+class SweepTask:
+    """A pass of the sweeper: a schedule says nothing more, whoever has ended all that drove baskets says when."""
+
+    drivers_ended_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class ScanOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to scan: one event, or everything."""
 
@@ -90,6 +97,11 @@ def is_queue_event(event: object) -> bool:
     return isinstance(records, list) and any(
         isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records
     )
+
+
+def is_scheduled(event: object) -> bool:
+    """Whether the event is one that the template's schedules send."""
+    return isinstance(event, dict) and event.get("source") == "kalshi-arb.schedule"
 
 
 def bearer_token(event: object) -> str | None:

@@ -21,7 +21,7 @@ from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderReq
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.kalshi.errors import RejectedError, RetryableError, UnknownOutcomeError
 from kalshi_arb.metrics_names import Metric
-from kalshi_arb.ports import Alert, EventListing
+from kalshi_arb.ports import Alert, AlertDigest, EventListing
 
 
 class ManualClock:
@@ -241,6 +241,7 @@ class MemoryAlertStore:
 
     def __init__(self) -> None:
         self._alerts: dict[str, Alert] = {}
+        self._digest = AlertDigest(0, ())
 
     def put(self, alert: Alert) -> bool:
         """Store once."""
@@ -252,6 +253,17 @@ class MemoryAlertStore:
     def forget(self, alert_id: str) -> None:
         """Remove an alert that could not be delivered."""
         self._alerts.pop(alert_id, None)
+
+    def digest(self) -> AlertDigest:
+        """What is being held back."""
+        return self._digest
+
+    def save_digest(self, digest: AlertDigest) -> bool:
+        """Replace the digest of the same revision."""
+        if digest.revision != self._digest.revision:
+            return False
+        self._digest = replace(digest, revision=digest.revision + 1)
+        return True
 
     def recent(self, limit: int) -> list[Alert]:
         """Newest first."""
@@ -299,12 +311,15 @@ class MemoryMetrics:
     """A ``Metrics`` that keeps sums and observed values."""
 
     counted: Counter[Metric] = field(default_factory=Counter)
+    detailed: Counter[tuple[Metric, str]] = field(default_factory=Counter)
     observed: dict[Metric, list[int]] = field(default_factory=dict)
     flushes: int = 0
 
-    def count(self, metric: Metric, change: int = 1) -> None:
-        """Add to a sum."""
+    def count(self, metric: Metric, change: int = 1, detail: str | None = None) -> None:
+        """Add to a sum, and to the sum of a detail."""
         self.counted[metric] += change
+        if detail is not None:
+            self.detailed[metric, detail] += change
 
     def observe(self, metric: Metric, value: int) -> None:
         """Keep one value."""
@@ -368,6 +383,7 @@ class FakeExchange:
         self._positions: Counter[str] = Counter()
         self._settlements: list[Settlement] = []
         self.listings: list[EventListing] = []
+        self.combos: list[EventListing] = []
         self.read_lag_ms = 0
         self.faults: deque[Fault] = deque()
         self.caps: dict[str, Count] = {}
@@ -415,6 +431,10 @@ class FakeExchange:
             replace(listing, markets=tuple(row for row in listing.markets if row[1] is MarketStatus.ACTIVE))
             for listing in self.listings
         ]
+
+    def combo_events(self) -> Iterable[EventListing]:
+        """What the test set."""
+        return self.combos
 
     def orderbooks(self, tickers: Sequence[str]) -> dict[str, BookSnapshot]:
         """Books as they are now."""

@@ -6,11 +6,11 @@ from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.metrics_names import Metric
 from kalshi_arb.ports import BasketStore, Metrics, StatusStore
 
-# Component, then the counter's name or the part before its first full stop.
+# Component, then the counter's name or the part before its first full stop. What follows it is the metric's detail.
 _COUNTERS = {
     ("detection", "opportunity"): Metric.OPPORTUNITIES,
     ("detection", "drop"): Metric.DROPPED,
-    ("risk", "refused"): Metric.BASKETS_ENDED,
+    ("risk", "refused"): Metric.DROPPED,
     ("execution", "end"): Metric.BASKETS_ENDED,
     ("execution", "unknown_orders"): Metric.UNKNOWN_ORDERS,
 }
@@ -35,9 +35,13 @@ class MeteredStatusStore:
         """Add to a component's counters, and to the metrics that some of them are."""
         self._inner.count(component, changes)
         for name, change in changes.items():
-            metric = _COUNTERS.get((component, name.split(".", 1)[0]))
+            head, _, detail = name.partition(".")
+            metric = _COUNTERS.get((component, head))
             if metric is not None:
-                self._metrics.count(metric, change)
+                self._metrics.count(metric, change, detail or None)
+            if (component, head) == ("risk", "refused"):
+                # A refusal is an end too: the one of a basket for which nothing was ever sent.
+                self._metrics.count(Metric.BASKETS_ENDED, change, BasketState.REFUSED.value)
 
     def counters(self, component: str) -> dict[str, int]:
         """A component's counters."""

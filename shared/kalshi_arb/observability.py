@@ -1,4 +1,5 @@
-"""Structured logs and metrics of one process. Every log line names the mode; every metric has service and mode."""
+"""Structured logs and metrics of one process. Every log line names the mode; every metric has service and mode,
+some a detail besides."""
 
 import logging
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from kalshi_arb.metrics_names import NAMESPACE, Metric
+from kalshi_arb.metrics_names import DETAILS, NAMESPACE, Metric
 
 
 class EmfMetrics:
@@ -22,11 +23,14 @@ class EmfMetrics:
         self._emf = EphemeralMetrics(namespace=NAMESPACE, service=service)
         self._emf.set_default_dimensions(mode=mode)
         self._sums: dict[Metric, int] = {}
+        self._details: dict[tuple[Metric, str], int] = {}
         self._values: list[tuple[Metric, int]] = []
 
-    def count(self, metric: Metric, change: int = 1) -> None:
-        """Add to a sum that is published at the next flush."""
+    def count(self, metric: Metric, change: int = 1, detail: str | None = None) -> None:
+        """Add to a sum that is published at the next flush; with a detail also to the sum of that word."""
         self._sums[metric] = self._sums.get(metric, 0) + change
+        if detail is not None:
+            self._details[metric, detail] = self._details.get((metric, detail), 0) + change
 
     def observe(self, metric: Metric, value: int) -> None:
         """Note one value of a gauge or a duration."""
@@ -34,13 +38,18 @@ class EmfMetrics:
 
     def flush(self) -> None:
         """Publish what was noted since the last flush; nothing when nothing was."""
-        noted = [*self._sums.items(), *self._values]
-        self._sums, self._values = {}, []
+        noted, details = [*self._sums.items(), *self._values], self._details
+        self._sums, self._details, self._values = {}, {}, []
         if not noted:
             return
         for metric, value in noted:
             self._emf.add_metric(name=metric.value, unit=_unit(metric), value=value)
         self._emf.flush_metrics()
+        # A line has one set of dimensions: each detail is a line of its own.
+        for (metric, detail), value in details.items():
+            self._emf.add_dimension(name=DETAILS[metric], value=detail)
+            self._emf.add_metric(name=metric.value, unit=_unit(metric), value=value)
+            self._emf.flush_metrics()
 
 
 def _unit(metric: Metric) -> MetricUnit:

@@ -1,7 +1,7 @@
 """The seams to the outside: one protocol for each system that is not ours to trust."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Protocol
 
@@ -17,24 +17,37 @@ from kalshi_arb.metrics_names import Metric
 
 @dataclass(frozen=True, slots=True)
 class EventListing:
-    """An open event with its tradable markets. ``mutually_exclusive`` means at most one, never exactly one."""
+    """An open event with its markets.
+
+    ``mutually_exclusive`` means at most one, never exactly one. ``rules`` is the rules text by ticker; a market whose
+    text is not known is missing there.
+    """
 
     event_ticker: str
     series_ticker: str
     title: str
     mutually_exclusive: bool
     markets: tuple[tuple[Market, MarketStatus], ...]
+    rules: Mapping[str, str] = field(default_factory=dict)
 
 
 class MarketData(Protocol):
     """Public reads of the exchange. All raise an ``ExchangeError`` when it cannot answer."""
 
     def open_events(self) -> Iterable[EventListing]:
-        """Every open event with its markets."""
+        """Every open event with its markets, combos left out."""
         ...
 
     def orderbooks(self, tickers: Sequence[str]) -> dict[str, BookSnapshot]:
         """Uncached books, read now. A ticker the exchange does not know is missing from the answer."""
+        ...
+
+
+class Listings(MarketData, Protocol):
+    """What discovery reads: market data that lists combos too."""
+
+    def combo_events(self) -> Iterable[EventListing]:
+        """Events of quoted combos, the newest first and never all: users make them without end."""
         ...
 
 
@@ -224,6 +237,24 @@ class Alert:
     created_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class AlertWindow:
+    """A minute in which alerts of one kind are counted instead of told: ``held`` so far, the newest is ``last``."""
+
+    group: str
+    until_ms: int
+    held: int
+    last: Alert
+
+
+@dataclass(frozen=True, slots=True)
+class AlertDigest:
+    """The open windows. ``revision`` rises with every change, so that two writers notice each other."""
+
+    revision: int
+    windows: tuple[AlertWindow, ...]
+
+
 class Notifier(Protocol):
     """Publishes alerts to everybody subscribed."""
 
@@ -241,6 +272,14 @@ class AlertStore(Protocol):
 
     def forget(self, alert_id: str) -> None:
         """Remove an alert that could not be delivered, so that its repetition is not taken for a duplicate."""
+        ...
+
+    def digest(self) -> AlertDigest:
+        """What is being held back, strongly read; revision 0 without windows at first."""
+        ...
+
+    def save_digest(self, digest: AlertDigest) -> bool:
+        """Replace the digest of the same revision by this one under the next; False when another writer was first."""
         ...
 
     def recent(self, limit: int) -> list[Alert]:
@@ -267,8 +306,9 @@ class Workflow(Protocol):
 class Metrics(Protocol):
     """Numbers for dashboards and alarms. Cheap to add to; nothing leaves before ``flush``."""
 
-    def count(self, metric: Metric, change: int = 1) -> None:
-        """Add to a sum that is published at the next flush."""
+    def count(self, metric: Metric, change: int = 1, detail: str | None = None) -> None:
+        """Add to a sum that is published at the next flush; with a ``detail`` (a word for the metric's dimension in
+        ``DETAILS``) also to the sum of that word."""
         ...
 
     def observe(self, metric: Metric, value: int) -> None:

@@ -15,7 +15,7 @@ from kalshi_arb.domain.errors import DomainError, SchemaError
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.portfolio import LedgerEntry
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.ports import Alert
+from kalshi_arb.ports import Alert, AlertDigest
 
 T = TypeVar("T")
 
@@ -58,11 +58,12 @@ _KINDS = {
         _Kind("candidate", 1, Candidate),
         _Kind("lifecycle", 1, Lifecycle),
         _Kind("book", 1, BookSnapshot),
-        _Kind("group", 1, Group),
+        _Kind("group", 2, Group),
         _Kind("opportunity", 1, Opportunity),
         _Kind("basket", 1, Basket),
         _Kind("ledger_entry", 1, LedgerEntry),
         _Kind("alert", 1, Alert),
+        _Kind("alert_digest", 1, AlertDigest),
     )
 }
 

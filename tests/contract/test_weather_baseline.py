@@ -8,7 +8,7 @@ levels save; every other figure must be equal. Profits are in 1e-6 dollars.
 
 import gzip
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from kalshi_arb.detection.propose import propose
+from kalshi_arb.detection.survey import Top, survey
 from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.grid import CENT_GRID
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome, StrikeType
-from kalshi_arb.domain.money import ONE_DOLLAR, Count, count_from_wire, price_from_wire
+from kalshi_arb.domain.money import Count, count_from_wire, price_from_wire
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
 from kalshi_arb.domain.state_space import Family, Group
 from kalshi_arb.ports import EventListing
@@ -32,7 +33,6 @@ from kalshi_arb.relations.families import build_groups
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "books" / "weather"
 ONE_FILL_PER_LEVEL = Count(10**9)
 FEES = FeeSchedule(FeeType.QUADRATIC)
-ONE = 10**10
 
 
 class Pass(NamedTuple):
@@ -171,31 +171,9 @@ def test_the_locks_of_the_twentieth_are_bought_as_the_key_says() -> None:
     assert {(leg.outcome, leg.count) for leg in legs["KXHIGHTNOLA-26JUL20"]} == {(Outcome.NO, 64)}
 
 
-def effective(price: int, sign: int) -> int:
-    """A price in 1e-10 dollars with the linear fee added or taken off: 0.07 p (1 - p)."""
-    return price * 10**6 + sign * 7 * price * (ONE_DOLLAR - price)
-
-
-def violations(one: Pass) -> dict[str, int]:
-    """Pairs or sets that violate no-arbitrage at the top of the books, before and after linear fees."""
-    bids = [one.books[ticker].yes_bids[:1] for ticker in one.group.tickers]
-    asks = [one.books[ticker].asks(Outcome.YES)[:1] for ticker in one.group.tickers]
-    counts: dict[str, int] = {}
-    for name, fee in (("raw", 0), ("net", 1)):
-        bid = [effective(side[0].price, -fee) if side else None for side in bids]
-        ask = [effective(side[0].price, fee) if side else None for side in asks]
-        if one.group.family is Family.PARTITION:
-            counts[f"{name} bids"] = sum(price for price in bid if price is not None) > ONE
-            counts[f"{name} asks"] = None not in ask and sum(price for price in ask if price is not None) < ONE
-        else:
-            pairs = sum(
-                sold is not None and bought is not None and sold > bought
-                for place, bought in enumerate(ask)
-                for sold in bid[place + 1 :]
-            )
-            counts[f"{name} pairs"] = pairs
-            counts[f"{name} nested"] = pairs > 0
-    return counts
+def top(book: BookSnapshot) -> Top:
+    yes, no = book.yes_bids[:1], book.no_bids[:1]
+    return Top(yes[0].price if yes else None, no[0].price if no else None)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +189,16 @@ def violations(one: Pass) -> dict[str, int]:
 def test_violations_at_the_top_are_counted_as_the_key_counts_them(
     day: str, groups: tuple[int, int], expected: tuple[int, ...]
 ) -> None:
-    families: dict[Family, int] = defaultdict(int)
-    total: dict[str, int] = defaultdict(int)
-    for one in read_day(day):
-        families[one.group.family] += 1
-        for name, count in violations(one).items():
-            total[name] += count
+    passes = list(read_day(day))
+    families = Counter(one.group.family for one in passes)
     assert (families[Family.LADDER], families[Family.PARTITION]) == groups
-    names = ("raw bids", "raw asks", "raw nested", "raw pairs", "net bids", "net asks", "net nested")
-    assert tuple(total[name] for name in names) == expected
+    found = [survey(one.group, {ticker: top(book) for ticker, book in one.books.items()}) for one in passes]
+    assert (
+        sum(one.raw.bids_over_1 for one in found),
+        sum(one.raw.asks_under_1 for one in found),
+        sum(one.raw.nested_crossed for one in found),
+        sum(one.raw.nested_pairs for one in found),
+        sum(one.net.bids_over_1 for one in found),
+        sum(one.net.asks_under_1 for one in found),
+        sum(one.net.nested_crossed for one in found),
+    ) == expected

@@ -194,7 +194,8 @@ def test_ctrl_c_ends_it_cleanly_and_leaves_nothing_running(finished: dict[str, A
 def test_the_account_has_the_fields_that_readers_rely_on(finished: dict[str, Any]) -> None:
     assert set(finished["account"]) == {
         "mode", "exchange", "seconds", "frames", "books", "groups", "candidates", "opportunities", "baskets",
-        "expected_profit", "locked_profit", "settled_profit", "ledger_matches_exchange", "aws_resources", "alerts",
+        "expected_profit", "locked_profit", "settled_profit", "ledger_matches_exchange", "ledger_minus_exchange",
+        "aws_resources", "alerts",
         "latency_ms",
     }  # fmt: skip
     assert finished["account"]["mode"] == "simulated"

@@ -14,11 +14,12 @@ from infra.checks.basket_machine import EXECUTION_INPUT
 from infra.checks.template import Template
 from kalshi_arb import events, schemas
 from kalshi_arb.alerts import AlertDelivery
+from kalshi_arb.alerts import Outcome as Delivery
 from kalshi_arb.aws.status import DynamoStatusStore
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR
 from kalshi_arb.execution.control import read_control
-from kalshi_arb.fakes import ManualClock, MemoryAlertStore
+from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics
 from kalshi_arb.ports import Alert, AlertKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,7 @@ def test_there_is_one_for_each_trigger_and_no_other() -> None:
         "candidate_message.json",
         "lifecycle_message.json",
         "scan_on_demand.json",
+        "schedule_alerts.json",
         "schedule_discovery.json",
         "schedule_settlement.json",
         "schedule_sweeper.json",
@@ -71,12 +73,13 @@ def test_the_lifecycle_message_is_one() -> None:
     assert schemas.encode(message) == record.body
 
 
-@pytest.mark.parametrize("name", ["discovery", "settlement", "sweeper"])
+@pytest.mark.parametrize("name", ["alerts", "discovery", "settlement", "sweeper"])
 def test_schedules_send_what_the_template_says(name: str) -> None:
     schedules = dict(TEMPLATE.of_type("AWS::Scheduler::Schedule"))
     event = load(f"schedule_{name}.json")
     assert json.loads(schedules[f"{name.capitalize()}Schedule"]["Target"]["Input"]) == event
     assert not events.is_queue_event(event)
+    assert events.is_scheduled(event)
 
 
 def test_a_scan_on_demand_names_its_event() -> None:
@@ -113,12 +116,14 @@ def delivered(name: str) -> Alert:
     lines: list[str] = []
     delivery = AlertDelivery(
         store=store,
-        webhook=None,
+        webhook=lambda: None,
         write_line=lambda _alert, line: lines.append(line),
+        write_problem=lines.append,
+        metrics=MemoryMetrics(),
         clock=ManualClock(),
         mode="simulated",
     )
-    assert delivery.deliver(record.Sns.Message)
+    assert delivery.deliver(record.Sns.Message) is Delivery.DELIVERED
     assert len(lines) == 1
     (alert,) = store.recent(10)
     return alert

@@ -43,6 +43,8 @@ NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("status", "get"): {("StatusTable", "dynamodb:GetItem")},
     ("status", "put"): {("StatusTable", "dynamodb:PutItem")},
     ("store", "forget"): {("AlertsTable", "dynamodb:DeleteItem")},
+    ("store", "digest"): {("AlertsTable", "dynamodb:GetItem")},
+    ("store", "save_digest"): {("AlertsTable", "dynamodb:PutItem")},
     ("store", "put"): {("AlertsTable", "dynamodb:PutItem")},
     ("workflow", "start"): {("BasketMachine", "states:StartExecution")},
     # Own calls to the exchange are signed; public reads are not.

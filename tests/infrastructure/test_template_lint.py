@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from infra.checks.template import Template
-from kalshi_arb.alerts import webhook_url
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.kalshi.signing import credentials_from_secret
 from kalshi_arb.risk.limits import parse_limits
 from kalshi_arb.settings import Mode
+from kalshi_arb.webhooks import webhook_target
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
@@ -167,6 +167,6 @@ def test_the_values_it_starts_with_can_be_read(resources: dict[str, Any]) -> Non
     assert limits.max_loss_per_basket <= limits.max_outlay_per_basket <= limits.max_exposure_per_market
     assert limits.max_exposure_per_market <= limits.max_exposure_per_event <= limits.max_open_outlay
     assert limits.min_profit > 0
-    assert webhook_url(json.loads(resources["WebhookSecret"]["Properties"]["SecretString"])) is None
+    assert webhook_target(json.loads(resources["WebhookSecret"]["Properties"]["SecretString"])) is None
     with pytest.raises(SettingsError):
         credentials_from_secret(json.loads(resources["KeySecret"]["Properties"]["SecretString"]))

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from infra.checks import __main__ as checks
+from infra.checks.dashboard import shown_metrics
 from infra.checks.template import Template
 from infra.checks.template_rules import RULES, WILDCARD_EXCEPTIONS, Project, check_project, dashboard_body
+from kalshi_arb.metrics_names import NAMESPACE, Metric
 
 ROOT = Path(__file__).resolve().parents[2]
 Body = dict[str, Any]
@@ -139,8 +141,20 @@ BROKEN: dict[str, list[tuple[Callable[[Body], None], str]]] = {
         (put("FeedSilentAlarm", "MetricName", to="Messages"), "FeedSilentAlarm: no code publishes Messages"),
         (drop("FeedSilentAlarm", "Dimensions", 1), "Frames has the dimensions service, mode, not service"),
         (put("FeedSilentAlarm", "Dimensions", 0, "Value", to="feeder"), "there is no service feeder"),
-        (in_dashboard('"KalshiArb", "Dropped"', '"KalshiArb", "Drops"'), "Dashboard: no code publishes Drops"),
+        (put("DetectionThrottledAlarm", "MetricName", to="Throttled"), "AWS/Lambda publishes no Throttled"),
+        (put("CandidatesLateAlarm", "Dimensions", 0, "Name", to="Queue"), "has the dimension QueueName, not Queue"),
+        (in_dashboard('"KalshiArb", "Opportunities"', '"KalshiArb", "Finds"'), "Dashboard: no code publishes Finds"),
         (in_dashboard('"service", "assess"', '"service", "assessor"'), "Dashboard: there is no service assessor"),
+        (in_dashboard('"grade", "proved"', '"grade", "sure"'), "Dashboard: no grade is sure"),
+        (in_dashboard('"end", "lock"', '"end", "locked"'), "Dashboard: no end is locked"),
+        (in_dashboard('"grade", "proved"', '"end", "proved"'), "Opportunities has the dimensions service, mode, not"),
+        (in_dashboard("service,mode,reason}", "service,mode,why}"), "Dropped has the dimensions service, mode, not"),
+        (in_dashboard('MetricName=\\"Dropped', 'MetricName=\\"Drops'), "Dashboard: no code publishes Drops"),
+    ],
+    "dashboards_are_valid": [
+        (in_dashboard('"x": 16, "y": 1,', '"x": 17, "y": 1,'), "Stale books and gaps: it ends in column 25"),
+        (in_dashboard('"x": 8, "y": 1,', '"x": 7, "y": 1,'), "Feed lag (ms): lies over Stream frames a minute"),
+        (in_dashboard('"stat": "Sum"', '"stat": "Total"'), "stat is 'Total'"),
     ],
     "machines_fit": [
         (put("BasketMachine", "DefinitionUri", to="infra/gone.json"), "there is no infra/gone.json"),
@@ -204,17 +218,28 @@ def test_every_wildcard_has_a_reason_and_is_used(project: Project) -> None:
     )
 
 
-def test_the_dashboard_names_the_mode_and_fits_the_grid(project: Project) -> None:
+def test_the_dashboard_names_the_mode(project: Project) -> None:
     (dashboard,) = (body for _, body in project.template.of_type("AWS::CloudWatch::Dashboard"))
     assert "mode ${Mode}" in dashboard["DashboardBody"]["Fn::Sub"]
-    widgets = dashboard_body(dashboard["DashboardBody"])["widgets"]
-    taken: set[tuple[int, int]] = set()
-    for widget in widgets:
-        cells = {
-            (x, y)
-            for x in range(widget["x"], widget["x"] + widget["width"])
-            for y in range(widget["y"], widget["y"] + widget["height"])
-        }
-        assert max(x for x, _ in cells) < 24
-        assert not cells & taken, widget["properties"].get("title")
-        taken |= cells
+
+
+def test_the_dashboard_shows_what_a_person_asks_first(project: Project) -> None:
+    (dashboard,) = (body for _, body in project.template.of_type("AWS::CloudWatch::Dashboard"))
+    shown = list(shown_metrics(dashboard_body(dashboard["DashboardBody"])))
+    own = [one for one in shown if one.namespace == NAMESPACE]
+    ours = {(one.name, *sorted(one.dimensions.keys() - {"service", "mode"})) for one in own}
+    # Feed lag and staleness, candidates, opportunities by grade, baskets by end, locked profit, drops by reason.
+    assert ours >= {
+        ("FeedLagMs",), ("StaleBooks",), ("FeedGaps",), ("Candidates",), ("Opportunities", "grade"),
+        ("BasketsEnded", "end"), ("LockedProfitMicrodollars",), ("Dropped", "reason"),
+    }  # fmt: skip
+    functions = len(list(project.template.functions()))
+    for name in ("Errors", "Throttles"):
+        assert sum(one.name == name for one in shown) == functions
+    dead = {name for name, _ in project.template.of_type("AWS::SQS::Queue") if name.endswith("DeadLetters")}
+    assert sum(one.name == "ApproximateNumberOfMessagesVisible" for one in shown) == len(dead)
+
+
+def test_every_metric_of_ours_is_shown_or_watched(project: Project) -> None:
+    text = str(project.template.body)
+    assert {metric for metric in Metric if f"{metric.value}" not in text} == set()

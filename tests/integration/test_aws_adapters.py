@@ -31,7 +31,9 @@ from kalshi_arb.domain.errors import ConflictError, SchemaError, SettingsError, 
 from kalshi_arb.domain.money import Cash
 from kalshi_arb.ports import (
     Alert,
+    AlertDigest,
     AlertStore,
+    AlertWindow,
     BasketStore,
     BookStore,
     GroupStore,
@@ -270,6 +272,28 @@ def test_baskets_by_state_come_least_recently_updated_first(baskets: BasketStore
     assert [row.basket_id for row in baskets.in_states(live, 2)] == ["b2", "b1"]
     assert [row.basket_id for row in baskets.in_states([BasketState.PROPOSED], 10)] == ["b1"]
     assert baskets.in_states([], 10) == []
+
+
+def test_a_basket_that_moves_on_while_states_are_read_is_there_once(dynamo: Any) -> None:
+    saved: list[Basket] = []
+
+    class Moving:
+        """After each query the basket is a step further."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(dynamo, name)
+
+        def query(self, **arguments: Any) -> Any:
+            answer = dynamo.query(**arguments)
+            path = [BasketState.RESERVED, BasketState.EXECUTING, BasketState.UNWINDING]
+            if len(saved) < len(path):
+                row = saved[-1] if saved else basket("b1")
+                saved.append(DynamoBasketStore(table(dynamo, "baskets")).save(replace(row, state=path[len(saved)])))
+            return answer
+
+    store = DynamoBasketStore(table(Moving(), "baskets"))
+    assert store.create(basket("b1"))
+    assert [(row.basket_id, row.state) for row in store.in_states(LIVE_STATES, 10)] == [("b1", BasketState.UNWINDING)]
 
 
 def test_queries_go_on_over_page_borders(dynamo: Any) -> None:
@@ -570,6 +594,21 @@ def test_alerts_are_stored_once_unless_forgotten(dynamo: Any) -> None:
     assert store.recent(10) == [alert("a2", NOW + 1), alert("a1")]
 
 
+def test_the_digest_of_alerts_has_one_writer_at_a_time(dynamo: Any) -> None:
+    store: AlertStore = DynamoAlertStore(table(dynamo, "alerts"))
+    empty = store.digest()
+    assert empty == AlertDigest(0, ())
+    first = replace(empty, windows=(AlertWindow("kind", NOW, 2, alert()),))
+    assert store.save_digest(first)
+    assert not store.save_digest(first), "another writer was first"
+    assert store.digest() == replace(first, revision=1)
+    assert store.save_digest(AlertDigest(1, ()))
+    assert not store.save_digest(AlertDigest(1, ()))
+    assert not store.save_digest(AlertDigest(3, ()))
+    assert store.digest() == AlertDigest(2, ())
+    assert store.recent(10) == [], "it is no alert"
+
+
 def test_status_and_counters(dynamo: Any) -> None:
     store: StatusStore = DynamoStatusStore(table(dynamo, "status"))
     assert store.get("feed") is None
@@ -658,6 +697,23 @@ def test_an_alert_reaches_a_subscriber_whole(cloud: boto3.Session) -> None:
     assert message["Subject"].startswith("simulated basket: caf locked x")
     assert len(message["Subject"]) <= 100
     assert message["MessageAttributes"]["mode"]["Value"] == "simulated"
+
+
+def test_people_get_a_letter_and_programs_the_alert() -> None:
+    class Client:
+        published: dict[str, Any]
+
+        def publish(self, **arguments: Any) -> None:
+            self.published = arguments
+
+    client = Client()
+    SnsNotifier(client, "arn").publish(alert())
+    assert client.published["MessageStructure"] == "json"
+    bodies = json.loads(client.published["Message"])
+    assert bodies.keys() == {"default", "email"}
+    assert schemas.decode(bodies["default"], Alert) == alert()
+    assert bodies["email"].startswith("simulated basket: basket b1 locked\n\nat least $2.90\n")
+    assert "{" not in bodies["email"]
 
 
 class StillClock:

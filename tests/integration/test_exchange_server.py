@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from websockets.asyncio.client import ClientConnection, connect
 
-from infra.exchange.assembly import MEMBER, ExchangeOptions, create_exchange
+from infra.exchange.assembly import ExchangeOptions, create_exchange
 from infra.exchange.auth import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, KeyRing
 from infra.exchange.errors import ExchangeStartError
+from infra.exchange.living import MEMBER
 from infra.exchange.server import PING_PAYLOAD, WS_PATH, ExchangeServer, ServerConfig
 from infra.exchange.testkit import CLOSE_MS, START_MS, TICKERS, ManualTime, rest, still_core
 from infra.exchange.universe import UniverseConfig

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from infra.local.errors import TemplateError
+from infra.local.http_api import expand_http_apis
 from infra.local.package import ARTIFACTS_BUCKET, Packager, inline_includes, read_template, zip_folder
 from infra.local.patches.host import HostError, unpack
 from infra.local.patches.upkeep import trim_executions, trim_logs, trim_metrics
-from infra.local.translate import Conditions, Plan, _expand_api
+from infra.local.translate import Conditions, Plan
 
 
 class Bucket:
@@ -111,9 +112,9 @@ def test_conditions_hold_as_written() -> None:
 
 
 def expanded(body: dict[str, Any]) -> Plan:
-    plan = Plan({"Resources": {"Api": {"Type": "AWS::ApiGatewayV2::Api", "Properties": {"Body": body}}}}, [])
-    _expand_api(plan, "Api", plan.resources["Api"])
-    return plan
+    resources = {"Api": {"Type": "AWS::ApiGatewayV2::Api", "Properties": {"Body": body}}}
+    apis = expand_http_apis(resources)
+    return Plan({"Resources": resources}, [], apis.routes, apis.cors)
 
 
 def operation(**more: Any) -> dict[str, Any]:

@@ -153,3 +153,7 @@ def test_nobody_there_means_nothing_was_sent() -> None:
 def test_tls_brings_http2() -> None:
     client = RestClient(base_url="https://exchange.test/trade-api/v2", credentials=None, clock=SystemClock())
     client.close()
+
+
+def test_an_exchange_without_combos_answers_with_none(exchange: Exchange) -> None:
+    assert list(exchange.data.combo_events()) == []

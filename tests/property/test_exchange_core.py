@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.exchange.account import Account, FillView
-from infra.exchange.assembly import seeded_ids
 from infra.exchange.core import ExchangeCore
 from infra.exchange.emissions import OrderChanged
 from infra.exchange.errors import ExchangeRefusalError
+from infra.exchange.living import seeded_ids
 from infra.exchange.market import pair_value
 from infra.exchange.terms import GridName, NewOrder, SelfTradePrevention, SeriesTerms, TimeInForce
 from infra.exchange.testkit import START_MS, TICKERS, still_event

@@ -109,8 +109,18 @@ def disjoint_sets(draw: st.DrawFn) -> list[list[int]]:
 
 
 @st.composite
+def conjunctions(draw: st.DrawFn) -> list[list[int]]:
+    """A combo and its independent legs, each with a side of its own, in any order."""
+    sides = draw(st.lists(st.integers(0, 1), min_size=2, max_size=3))
+    results = list(product((0, 1), repeat=len(sides)))
+    legs = [[row[place] for row in results] for place in range(len(sides))]
+    combo = [int(row == tuple(sides)) for row in results]
+    return draw(st.permutations([combo, *legs]))
+
+
+@st.composite
 def cases(draw: st.DrawFn) -> tuple[Group, list[Book]]:
-    columns = draw(chains() | disjoint_sets())
+    columns = draw(chains() | disjoint_sets() | conjunctions())
     width = len(columns)
     possible = draw(st.lists(st.lists(st.integers(0, 1), min_size=width, max_size=width), max_size=1))
     fees = draw(st.lists(FEES, min_size=width, max_size=width))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.account import percentile, reconcile
+from infra.local.account import Account, percentile, reconcile
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.portfolio import Fill, LedgerEntry, Settlement, fill_entry, settlement_entry
@@ -41,6 +41,16 @@ def test_a_settled_position_is_gone_and_its_payment_is_in_the_cash() -> None:
         settlement_entry(Settlement("A", Price(0), Cash(3_000_000), 5)),
     ]
     assert reconcile(entries, exchange(1_000_000_000 - 2_718_900 + 3_000_000, 18_900, {})).matches
+
+
+def test_a_feed_that_says_nothing_any_more_is_not_shown_as_connected() -> None:
+    def state(**more: Any) -> str:
+        return Account(1, "simulated", "embedded", **more).feed_state
+
+    assert state(feed={"connected": True}, feed_age_ms=1_200) == "connected"
+    assert state(feed={"connected": True}, feed_age_ms=40_900) == "SILENT for 40 s"
+    assert state(feed={"connected": False}) == state() == "NOT CONNECTED"
+    assert state(feed={"connected": True}, feed_age_ms=40_900, feed_stopped=True) == "stopped"
 
 
 def test_percentiles_take_the_nearest_rank() -> None:

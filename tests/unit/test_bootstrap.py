@@ -129,6 +129,8 @@ def test_clients_are_built_for_what_is_used_only(clients: list[str]) -> None:
     assert set(clients) == {"dynamodb", "stepfunctions", "sns"}
     clients.clear()
     bootstrap.alert_delivery()
+    assert set(clients) == {"dynamodb"}
+    assert bootstrap.webhook_of(bootstrap.settings()) is None
     assert set(clients) == {"dynamodb", "secretsmanager"}
 
 
@@ -210,6 +212,28 @@ def test_metrics_have_service_and_mode_and_nothing_else(capsys: pytest.CaptureFi
     }
 
 
+def test_a_detail_is_published_beside_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = EmfMetrics("detection", "paper")
+    for detail in ("stale_books", "group_busy", "group_busy"):
+        metrics.count(Metric.DROPPED, detail=detail)
+    metrics.count(Metric.OPPORTUNITIES, 2, "proved")
+    for _ in (1, 2):
+        metrics.flush()
+    whole, *parts = emitted(capsys)
+    assert (whole["Dropped"], whole["Opportunities"]) == ([3], [2])
+    assert "reason" not in whole
+    assert "grade" not in whole
+    assert [(part.get("reason"), part.get("Dropped")) for part in parts[:2]] == [
+        ("stale_books", [1]),
+        ("group_busy", [2]),
+    ]
+    assert (parts[2]["grade"], parts[2]["Opportunities"]) == ("proved", [2])
+    for part, detail in zip(parts, ("reason", "reason", "grade"), strict=True):
+        (definition,) = part["_aws"]["CloudWatchMetrics"]
+        assert [set(names) for names in definition["Dimensions"]] == [{*DIMENSIONS, detail}]
+        assert len(definition["Metrics"]) == 1
+
+
 def test_a_flush_publishes_each_thing_once(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = EmfMetrics("feed", "paper")
     metrics.flush()
@@ -288,9 +312,17 @@ def test_counters_become_metrics() -> None:
     status.count("settlement", {"drop.x": 1, "end.y": 1})
     assert metrics.counted == {
         Metric.OPPORTUNITIES: 3,
-        Metric.DROPPED: 3,
+        Metric.DROPPED: 4,
         Metric.BASKETS_ENDED: 2,
         Metric.UNKNOWN_ORDERS: 2,
+    }
+    assert metrics.detailed == {
+        (Metric.OPPORTUNITIES, "proved"): 1,
+        (Metric.OPPORTUNITIES, "conditional"): 2,
+        (Metric.DROPPED, "busy"): 3,
+        (Metric.DROPPED, "depth"): 1,
+        (Metric.BASKETS_ENDED, "lock"): 1,
+        (Metric.BASKETS_ENDED, "refused"): 1,
     }
     assert status.counters("detection")["candidates"] == 5
     status.put("feed", {"frames": 1})

@@ -1,5 +1,6 @@
 """The command line: what it says, and with which exit code it ends."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kalshi_arb.cli.control import status_lines
-from kalshi_arb.cli.local_state import RunState, clear_run_state, read_run_state, write_run_state
+from kalshi_arb.cli.local_state import LOCK_FILE, RunState, clear_run_state, read_run_state, write_run_state
 from kalshi_arb.domain.errors import SettingsError
 
 
@@ -73,7 +74,10 @@ def test_the_run_state_is_private_and_forgotten_when_its_process_is_gone(tmp_pat
     state = RunState(os.getpid(), "simulated", "http://127.0.0.1:2", "http://127.0.0.1:1/", "secret", 1)
     write_run_state(tmp_path, state)
     assert (tmp_path / "run.json").stat().st_mode & 0o077 == 0
-    assert read_run_state(tmp_path) == state
+    assert read_run_state(tmp_path) is None, "nobody holds the lock: the process id is a stranger's by now"
+    with (tmp_path / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert read_run_state(tmp_path) == state
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     write_run_state(

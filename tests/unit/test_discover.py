@@ -42,6 +42,7 @@ def test_a_run_accepts_groups_and_reports() -> None:
         "version": 1,
         "events": 3,
         "markets": 7,
+        "combos": 0,
         "groups": {"ladder": 1, "partition": 1},
         "dropped": {"empty_bracket": 1, "single_market": 1},
     }

@@ -3,10 +3,10 @@
 import pytest
 
 from infra.exchange.account import OrderStatus, OrderView
-from infra.exchange.assembly import MEMBER, split_cash
 from infra.exchange.core import ExchangeCore
-from infra.exchange.emissions import BookChanged, BookCleared, Filled, LifecycleKind, MarketLifecycle, OrderChanged
+from infra.exchange.emissions import BookChanged, BookReplaced, Filled, LifecycleKind, MarketLifecycle, OrderChanged
 from infra.exchange.errors import ExchangeRefusalError
+from infra.exchange.living import MEMBER, split_cash
 from infra.exchange.terms import GridName, NewOrder, SelfTradePrevention, TimeInForce
 from infra.exchange.testkit import CLOSE_MS, MAKER, START_MS, TICKERS, buy, rest, still_core, still_event
 from kalshi_arb.domain.fees import FeeType, Precision, order_fee
@@ -287,7 +287,7 @@ def test_a_market_opens_and_closes_silently_and_its_orders_are_cancelled_at_the_
     core.advance(CLOSE_MS)
     emissions = core.drain()
     assert [e.reason for e in emissions if isinstance(e, OrderChanged)] == ["CloseCancel"]
-    assert sum(isinstance(emission, BookCleared) for emission in emissions) == len(TICKERS)
+    assert sum(isinstance(emission, BookReplaced) for emission in emissions) == len(TICKERS)
     assert not any(isinstance(emission, MarketLifecycle) for emission in emissions)
     assert refusal(core, TICKER, YES, 50, 1)[1] == "market_inactive"
     with pytest.raises(ExchangeRefusalError, match="not_found"):

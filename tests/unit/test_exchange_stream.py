@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from infra.exchange.assembly import MEMBER
 from infra.exchange.core import ExchangeCore
+from infra.exchange.living import MEMBER
 from infra.exchange.stream import Frame, StreamSession
 from infra.exchange.terms import EventTerms, TimeInForce
 from infra.exchange.testkit import CLOSE_MS, EVENT, MAKER, START_MS, TICKERS, buy, rest, still_core, still_event

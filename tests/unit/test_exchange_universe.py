@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
-from infra.exchange.assembly import MEMBER, seeded_ids
 from infra.exchange.catalogue import SHARDS, TEMPLATES, Shape, build_event
 from infra.exchange.core import ExchangeCore
 from infra.exchange.emissions import BookChanged, LifecycleKind, MarketLifecycle, Traded
 from infra.exchange.fair import settles_yes
+from infra.exchange.living import MEMBER, seeded_ids
 from infra.exchange.market import MarketState
 from infra.exchange.terms import EventTerms, NewOrder, TimeInForce
 from infra.exchange.testkit import START_MS

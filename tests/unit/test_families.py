@@ -11,7 +11,8 @@ from kalshi_arb.domain.market import Market, MarketStatus, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group
-from kalshi_arb.relations.families import LARGEST_GROUP, build_groups
+from kalshi_arb.relations.assembly import LARGEST_GROUP
+from kalshi_arb.relations.families import build_groups
 from kalshi_arb.relations.intervals import describe, display_tick, line_states, strikes_of
 from tests.market_samples import CLOSE_MS, FINE_GRID, group, listing, market
 

@@ -18,7 +18,7 @@ from functions.risk_check.handler import handler as risk_check
 from functions.settlement.handler import handler as settlement
 from functions.sweeper.handler import handler as sweeper
 from kalshi_arb import bootstrap, events, schemas
-from kalshi_arb.alerts import AlertDelivery, WebhookError
+from kalshi_arb.alerts import AlertDelivery
 from kalshi_arb.detection.detect import Handled
 from kalshi_arb.detection.scan import ScanReport
 from kalshi_arb.domain.basket import BasketState
@@ -26,11 +26,12 @@ from kalshi_arb.domain.errors import SchemaError, StoreError
 from kalshi_arb.execution.assess import Action, Assessment
 from kalshi_arb.execution.settle import SettleReport
 from kalshi_arb.execution.sweep import SweepReport
-from kalshi_arb.fakes import ManualClock, MemoryAlertStore
+from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics
 from kalshi_arb.ports import Alert
 from kalshi_arb.relations.discover import DiscoveryReport
 from kalshi_arb.risk.check import RiskAnswer
 from kalshi_arb.schemas import Candidate, Lifecycle
+from kalshi_arb.webhooks import WebhookDownError
 from tests.cloud_samples import NOW, alert, candidate, opportunity
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
@@ -265,13 +266,19 @@ def test_any_other_direct_call_is_refused(monkeypatch: pytest.MonkeyPatch, event
 
 class Broken:
     def post(self, alert: Alert) -> None:
-        raise WebhookError("no")
+        raise WebhookDownError("no")
 
 
 def deliver_to(monkeypatch: pytest.MonkeyPatch, webhook: Broken | None = None) -> MemoryAlertStore:
     store = MemoryAlertStore()
     delivery = AlertDelivery(
-        store=store, webhook=webhook, write_line=lambda _, __: None, clock=ManualClock(NOW), mode="simulated"
+        store=store,
+        webhook=lambda: webhook,
+        write_line=lambda _, __: None,
+        write_problem=lambda _: None,
+        metrics=MemoryMetrics(),
+        clock=ManualClock(NOW),
+        mode="simulated",
     )
     monkeypatch.setattr(bootstrap, "alert_delivery", lambda: delivery)
     return store
@@ -286,7 +293,7 @@ def test_delivered_alerts_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_alert_that_cannot_be_delivered_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     deliver_to(monkeypatch, Broken())
-    with pytest.raises(WebhookError):
+    with pytest.raises(WebhookDownError):
         alerts(sns(schemas.encode(alert())), Context())
 
 
@@ -322,6 +329,7 @@ def test_the_sample_events_are_what_the_handlers_take(monkeypatch: pytest.Monkey
     assert risk_check(sample("basket_step"), Context())["accepted"]
     assert alerts(sample("alert"), Context()) == {"delivered": 1}
     assert alerts(sample("alarm"), Context()) == {"delivered": 1}
+    assert alerts(sample("schedule_alerts"), Context()) == {"delivered": 0}
     assert {told.kind.value for told in store.recent(9)} == {"basket", "alarm"}
     authorizer = importlib.import_module("functions.authorizer.handler")
     token = events.bearer_token(sample("authorizer_request"))

@@ -14,12 +14,12 @@ from kalshi_arb.domain.book import BookVersion
 from kalshi_arb.domain.errors import ExchangeError, SettingsError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType
 from kalshi_arb.domain.grid import CENT_GRID
-from kalshi_arb.domain.market import MarketStatus, Outcome, StrikeType
+from kalshi_arb.domain.market import ComboLeg, MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.portfolio import Fill, OrderReport, OrderRequest, Settlement, TimeInForce
 from kalshi_arb.fakes import ManualClock
 from kalshi_arb.kalshi.errors import AuthError, RejectedError, RetryableError, UnknownOutcomeError, WireFormatError
-from kalshi_arb.kalshi.rest import READ_ATTEMPTS, KalshiMarketData, KalshiTrading, RestClient, read_error
+from kalshi_arb.kalshi.rest import COMBO_EVENTS, READ_ATTEMPTS, KalshiMarketData, KalshiTrading, RestClient, read_error
 from kalshi_arb.kalshi.schemas import time_ms
 from kalshi_arb.kalshi.signing import Credentials
 
@@ -503,3 +503,64 @@ def test_strike_types_without_structure_are_other() -> None:
     (listing,) = Exchange(SERIES, ok({"events": [wire_event(*markets)]})).data.open_events()
     kinds = [market.strike_type for market, _ in listing.markets]
     assert kinds == [StrikeType.OTHER, StrikeType.OTHER, StrikeType.GREATER_OR_EQUAL]
+
+
+def test_the_rules_text_of_every_market_comes_with_its_event() -> None:
+    (listing,) = Exchange(SERIES, ok({"events": [wire_event(wire_market())]})).data.open_events()
+    assert listing.rules == {"KXA-1-B5": "If it rains.\nReally."}
+
+
+LEGS = [
+    {"event_ticker": "KXB-1", "market_ticker": "KXB-1-T", "side": "yes", "yes_settlement_value_dollars": None},
+    {"event_ticker": "KXC-1", "market_ticker": "KXC-1-T", "side": "no"},
+]
+
+
+def quote(event: str, bid: str, ask: str) -> dict[str, object]:
+    return {"ticker": f"{event}-M", "event_ticker": event, "yes_bid_size_fp": bid, "yes_ask_size_fp": ask}
+
+
+def combo_event(ticker: str, **changes: object) -> dict[str, object]:
+    combo = wire_market(event_ticker=ticker, strike_type="custom", mve_selected_legs=LEGS, **changes)
+    return {"event": wire_event(combo, event_ticker=ticker, mutually_exclusive=False)}
+
+
+ONE_SERIES = ok({"series": {"ticker": "KXA", "fee_type": "quadratic_with_combo_maker_fees", "fee_multiplier": 1}})
+
+
+def test_combos_with_a_quote_are_read_event_by_event_with_their_legs() -> None:
+    quotes = [quote("E1", "0.00", "12.00"), quote("E2", "0.00", "0.00"), quote("E1", "1.00", "0.00")]
+    exchange = Exchange(ok({"markets": quotes, "cursor": "endless"}), ok(combo_event("E1")), ONE_SERIES)
+    (listing,) = exchange.data.combo_events()
+    ((combo, _),) = listing.markets
+    assert combo.legs == (ComboLeg("KXB-1", "KXB-1-T", Outcome.YES), ComboLeg("KXC-1", "KXC-1-T", Outcome.NO))
+    assert combo.fees == FeeSchedule(FeeType.WITH_COMBO_MAKER, 10_000)
+    assert [request.url.path.removeprefix("/trade-api/v2/") for request in exchange.requests] == [
+        "markets", "events/E1", "series/KXA",
+    ]  # fmt: skip
+    assert exchange.queries()[0] == [("status", "open"), ("mve_filter", "only"), ("limit", "1000")]
+
+
+def test_only_so_many_combo_events_are_read() -> None:
+    tickers = [f"E{number}" for number in range(COMBO_EVENTS + 5)]
+    events = [ok(combo_event(ticker)) for ticker in tickers[:COMBO_EVENTS]]
+    exchange = Exchange(ok({"markets": [quote(ticker, "1.00", "0.00") for ticker in tickers]}), events[0], ONE_SERIES,
+                        *events[1:])  # fmt: skip
+    assert [listing.event_ticker for listing in exchange.data.combo_events()] == tickers[:COMBO_EVENTS]
+
+
+def test_a_combo_event_that_is_gone_or_unreadable_is_left_out() -> None:
+    odd = combo_event("E2", status="on_fire")
+    sideways = combo_event("E3")
+    sideways["event"]["markets"][0]["mve_selected_legs"] = [{**LEGS[0], "side": "up"}]  # type: ignore[index]
+    quotes = [quote(f"E{number}", "1.00", "0.00") for number in range(1, 5)]
+    exchange = Exchange(
+        ok({"markets": quotes}), error(404, "not_found"), ok(odd), ONE_SERIES, ok(sideways), ok(combo_event("E4"))
+    )
+    assert [listing.event_ticker for listing in exchange.data.combo_events()] == ["E4"]
+
+
+def test_a_quote_that_is_no_count_is_an_error_and_no_silent_zero() -> None:
+    exchange = Exchange(ok({"markets": [quote("E1", "many", "0.00")]}))
+    with pytest.raises(WireFormatError, match="quote in E1"):
+        list(exchange.data.combo_events())

@@ -146,6 +146,14 @@ def test_a_structure_the_screen_does_not_know_is_named_not_guessed() -> None:
     assert screen.groups_of("> 70") == ()
 
 
+def test_a_certain_range_of_payouts_only_lets_more_through() -> None:
+    """It is left out like every state that is not all or nothing: read as "nobody pays" it would hide a purchase."""
+    anything = State("any", (Price(0),) * 3, Basis.CERTAIN, highest=(ONE_DOLLAR,) * 3)
+    loose = replace(BRACKETS, states=(*BRACKETS.states, anything))
+    asks = live("< 10", 10, 30), live("10 .. 20", 10, 30), live("> 20", 10, 38)
+    assert edge_of(loose, *asks) == edge_of(BRACKETS, *asks) == 2 * CENT
+
+
 def test_possible_states_alone_are_no_structure() -> None:
     loose = replace(LADDER, states=tuple(replace(state, basis=Basis.POSSIBLE) for state in LADDER.states))
     assert Screen([loose]).unjudged.keys() == {loose.group_id}

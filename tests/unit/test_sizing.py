@@ -48,6 +48,15 @@ def test_a_bundle_that_would_lose_a_leg_is_refused() -> None:
     assert largest_that_fits(bundle(100, 100), at_most(199)) == ()
 
 
+def test_a_copy_that_lost_a_leg_is_never_asked_about() -> None:
+    def limit(legs: tuple[Leg, ...]) -> bool:
+        assert all(leg.count for leg in legs)
+        return sum(leg.count for leg in legs) <= 2_600
+
+    assert counts(largest_that_fits(bundle(30_100, 1_300), limit)) == (2_500, 100)
+    assert largest_that_fits(bundle(30_100, 100), limit) == ()
+
+
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=5),
     st.integers(1, 60),

@@ -104,3 +104,12 @@ def test_ended_baskets_are_never_touched(world: World, basket: Basket) -> None:
     world.clock.advance(1_000_000)
     assert world.sweeper.run() == SweepReport(0, 0)
     assert world.row(basket.basket_id) == ended
+
+
+def test_once_all_that_drove_baskets_has_ended_even_a_young_row_is_resumed(world: World, basket: Basket) -> None:
+    world.clock.advance(100)
+    assert world.sweeper.run(drivers_ended_ms=basket.updated_ms) == SweepReport(0, 0)
+    assert world.sweeper.run(drivers_ended_ms=world.clock.now_ms()) == SweepReport(1, 0)
+    assert world.workflow.started == [(basket.basket_id, 2)]
+    assert world.sweeper.run(drivers_ended_ms=world.clock.now_ms()) == SweepReport(0, 0), "driven since"
+    assert world.status.counters("sweeper")["resumed"] == 1

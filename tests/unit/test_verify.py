@@ -64,7 +64,10 @@ def test_a_ladder_pair_is_proved_with_every_number_in_place() -> None:
         states_checked=3,
         smallest_fill=Count(100),
         precision=100,
-        books=(BookReference("> 1", BookVersion(1, 1, 1), 7), BookReference("> 2", BookVersion(1, 1, 1), 7)),
+        books=(
+            BookReference("> 1", BookVersion(1, 1, 1), 7, NOW_MS),
+            BookReference("> 2", BookVersion(1, 1, 1), 7, NOW_MS),
+        ),
         judged_ms=NOW_MS + 7,
     )
 

@@ -93,12 +93,15 @@ class DynamoBasketStore:
 
     def in_states(self, states: Iterable[BasketState], limit: int) -> list[Basket]:
         """Rows in these states, least recently updated first."""
-        rows = [
-            opened(item, Basket)
-            for state in set(states)
-            for item in self._table.query("by_state", "state", state.value, newest_first=False, limit=limit)
-        ]
-        rows.sort(key=lambda basket: (basket.updated_ms, basket.basket_id))
+        wanted = frozenset(states)
+        found: dict[str, Basket] = {}
+        # In the order of a basket's life: a row that moves on between two queries is read twice, never missed.
+        for state in BasketState:
+            if state in wanted:
+                for item in self._table.query("by_state", "state", state.value, newest_first=False, limit=limit):
+                    row = opened(item, Basket)
+                    found[row.basket_id] = row
+        rows = sorted(found.values(), key=lambda basket: (basket.updated_ms, basket.basket_id))
         return rows[:limit]
 
     def recent(self, limit: int) -> list[Basket]:

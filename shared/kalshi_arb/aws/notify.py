@@ -1,8 +1,10 @@
 """Publishes alerts to everybody subscribed."""
 
+import json
 import re
 
 from kalshi_arb import schemas
+from kalshi_arb.alert_text import headline_of, letter_of, one_line
 from kalshi_arb.aws.clients import Client, translated
 from kalshi_arb.ports import Alert
 
@@ -12,7 +14,8 @@ _SUBJECT_LENGTH = 100
 
 
 class SnsNotifier:
-    """:class:`kalshi_arb.ports.Notifier` on one SNS topic. The subject is for people, the message for programs."""
+    """:class:`kalshi_arb.ports.Notifier` on one SNS topic. People who subscribed by e-mail get a letter, programs get
+    the alert itself."""
 
     def __init__(self, client: Client, topic_arn: str) -> None:
         self._client = client
@@ -20,12 +23,13 @@ class SnsNotifier:
 
     def publish(self, alert: Alert) -> None:
         """Hand over one alert; subscribers can filter on its kind and mode."""
-        subject = _UNPRINTABLE.sub(" ", f"{alert.mode} {alert.kind.value}: {alert.title}")[:_SUBJECT_LENGTH].strip()
+        subject = one_line(_UNPRINTABLE.sub(" ", headline_of(alert)))[:_SUBJECT_LENGTH].strip()
         with translated("publish an alert"):
             self._client.publish(
                 TopicArn=self._topic_arn,
                 Subject=subject,
-                Message=schemas.encode(alert),
+                Message=json.dumps({"default": schemas.encode(alert), "email": letter_of(alert)}),
+                MessageStructure="json",
                 MessageAttributes={
                     "kind": {"DataType": "String", "StringValue": alert.kind.value},
                     "mode": {"DataType": "String", "StringValue": alert.mode},

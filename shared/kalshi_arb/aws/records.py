@@ -1,14 +1,16 @@
 """Records that are written once and read by time: opportunities, ledger entries, delivered alerts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from kalshi_arb.aws.dynamo import Item, Table, envelope, n, opened, s
+from kalshi_arb.aws.dynamo import Condition, Item, Table, envelope, n, opened, s
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.portfolio import LedgerEntry
-from kalshi_arb.ports import Alert
+from kalshi_arb.ports import Alert, AlertDigest
 
 _KEEP_OPPORTUNITIES_SECONDS = 30 * 24 * 3600
 _KEEP_ALERTS_SECONDS = 90 * 24 * 3600
+_DIGEST = "#digest"
 
 
 class DynamoOpportunityStore:
@@ -86,6 +88,18 @@ class DynamoAlertStore:
     def forget(self, alert_id: str) -> None:
         """Remove an alert that could not be delivered, so that its repetition is not taken for a duplicate."""
         self._table.delete(alert_id)
+
+    def digest(self) -> AlertDigest:
+        """What is being held back."""
+        item = self._table.get(_DIGEST)
+        return AlertDigest(0, ()) if item is None else opened(item, AlertDigest)
+
+    def save_digest(self, digest: AlertDigest) -> bool:
+        """Replace the digest of the same revision by this one under the next; False when another writer was first."""
+        after = replace(digest, revision=digest.revision + 1)
+        unchanged = Condition("#revision = :revision", {":revision": n(digest.revision)})
+        item: Item = {"alert_id": s(_DIGEST), **envelope(after), "revision": n(after.revision)}
+        return self._table.put(item, unchanged if digest.revision else self._table.free())
 
     def recent(self, limit: int) -> list[Alert]:
         """Newest first."""

@@ -1,4 +1,4 @@
-"""`kalshi-arb doctor`: check that this machine can run the system, one line per check."""
+"""`kalshi-arb doctor`: check that this machine, and a Kalshi exchange with a key, can be used, one line per check."""
 
 import json
 import os
@@ -6,29 +6,23 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
 
+from kalshi_arb.cli.exchange_checks import ExchangeAccess, check_exchange, read_key_file
+from kalshi_arb.cli.finding import Finding
 from kalshi_arb.cli.local_state import STATE_FOLDER, read_run_state
+from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import SettingsError
+from kalshi_arb.kalshi.hosts import Exchange, hosts_of
 from kalshi_arb.settings import PREFIX, Settings
 
 NEEDED_MEMORY_MB = 2_000
 NEEDED_DISK_MB = 500
 NEEDED_PACKAGES = ("aws-lambda-powertools", "boto3", "cryptography", "httpx", "msgspec", "pydantic", "websockets")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found; ``advice`` says what to do when it is not ok."""
-
-    check: str
-    ok: bool
-    found: str
-    advice: str = ""
 
 
 def check_python() -> Finding:
@@ -110,17 +104,46 @@ def findings() -> Iterator[Finding]:
         yield check()
 
 
+def exchange_access(exchange: str, key_file: Path, key_id: str) -> ExchangeAccess:
+    """What to check, with the hosts of the settings if they name any. Only the demo exchange is ever traded on from
+    here, so only there must the key be allowed to write.
+
+    :raises SettingsError: the key file or a host cannot be used.
+    """
+    chosen = Exchange(exchange)
+    hosts = hosts_of(chosen, os.environ.get(f"{PREFIX}REST_URL"), os.environ.get(f"{PREFIX}WS_URL"))
+    return ExchangeAccess(chosen, hosts, read_key_file(key_file, key_id), chosen is Exchange.DEMO, SystemClock())
+
+
 @click.command()
+@click.option(
+    "--exchange",
+    type=click.Choice([exchange.value for exchange in Exchange]),
+    help="Check this exchange of Kalshi's too, with your key: host, clock, key, limits, scopes, cash, stream.",
+)
+@click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="Private key, PEM, RSA or Ed25519.")
+@click.option("--key-id", help="Id of that key.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def doctor(as_json: bool) -> None:
-    """Check that this machine can run the system; exit 1 when something must be done first."""
+def doctor(exchange: str | None, key_file: Path | None, key_id: str | None, as_json: bool) -> None:
+    """Check that this machine can run the system; exit 1 when something must be done first.
+
+    \b
+    Examples:
+      kalshi-arb doctor
+      kalshi-arb doctor --exchange demo --key-file key.pem --key-id 1b6c...
+    """
     results = list(findings())
+    if exchange is not None:
+        if key_file is None or key_id is None:
+            raise click.UsageError("--exchange needs --key-file and --key-id")
+        results += check_exchange(exchange_access(exchange, key_file, key_id))
+    elif key_file is not None or key_id is not None:
+        raise click.UsageError("--key-file and --key-id need --exchange")
     healthy = all(result.ok for result in results)
     if as_json:
         click.echo(json.dumps({"healthy": healthy, "checks": [asdict(result) for result in results]}))
     else:
         for result in results:
-            line = f"{'ok ' if result.ok else 'BAD'}  {result.check:<10} {result.found}"
-            click.echo(line if result.ok else f"{line}: {result.advice}")
+            click.echo(f"{'ok ' if result.ok else 'BAD'}  {result.check:<10} {result.line}")
     if not healthy:
         raise click.exceptions.Exit(1)

@@ -1,5 +1,6 @@
 """Where a local run tells the other commands how to reach it: ``.local/run.json``, readable by its owner alone."""
 
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 from kalshi_arb.domain.errors import SettingsError
 
 STATE_FOLDER = Path(".local")
+LOCK_FILE = "lock"
+"""In the folder; held by a run as long as it lives, however it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,19 @@ def read_run_state(folder: Path) -> RunState | None:
         return None
     except (ValueError, TypeError) as error:
         raise SettingsError(f"{path} is not a run's state: remove it and start the run again") from error
-    return state if is_alive(state.pid) else None
+    # The process id alone may belong to a stranger by now.
+    return state if is_alive(state.pid) and _is_locked(folder / LOCK_FILE) else None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def is_alive(pid: int) -> bool:

@@ -6,8 +6,10 @@ from importlib.metadata import entry_points
 import click
 
 from kalshi_arb import __version__
+from kalshi_arb.cli.alerts import alerts
 from kalshi_arb.cli.control import status, stop
 from kalshi_arb.cli.doctor import doctor
+from kalshi_arb.cli.scan import scan
 from kalshi_arb.domain.errors import KalshiArbError
 
 EXIT_CODES = """\b
@@ -44,7 +46,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(alerts)
 cli.add_command(doctor)
+cli.add_command(scan)
 cli.add_command(status)
 cli.add_command(stop)
 

@@ -82,11 +82,11 @@ def _graded(certificate: Certificate) -> tuple[Verdict, str]:
     if certificate.grade is Grade.PROVED:
         return Verdict.PROVED, f"gains at least {dollars(certificate.floor_profit)} in every settlement"
     if certificate.grade is Grade.CONDITIONAL:
-        return Verdict.CONDITIONAL, f"gains, unless the value is {certificate.breaking_state}"
+        return Verdict.CONDITIONAL, f"gains in every settlement, except perhaps this one: {certificate.breaking_state}"
     return (
         Verdict.FEE_ROUNDING,
         f"an edge before rounding, {dollars(certificate.floor_profit)} with every contract at its limit and rounded "
-        f"fees, when the value is {certificate.worst_state}",
+        f"fees, in this settlement: {certificate.worst_state}",
     )
 
 

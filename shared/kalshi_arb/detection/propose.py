@@ -5,13 +5,13 @@ Nothing trades on what this module says: ``verify`` judges every bundle anew.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from kalshi_arb.detection import exclusive, ladder
+from kalshi_arb.detection import combos, exclusive, ladder
 from kalshi_arb.detection.effective import ONE, Offer, is_crossed, offers
 from kalshi_arb.detection.trim import Curve, LadderTrim, trim_bought, trim_sold
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import Market, Outcome
-from kalshi_arb.domain.money import ONE_CONTRACT, Count
+from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count
 from kalshi_arb.domain.opportunity import Leg
 from kalshi_arb.domain.state_space import Basis, Family, Group
 
@@ -43,6 +43,8 @@ def propose(
 
     if group.family is Family.LADDER:
         return _ladder(group, yes, no, curves(Outcome.YES), curves(Outcome.NO))
+    if group.family is Family.COMBO:
+        return _combo(group, {Outcome.YES: yes, Outcome.NO: no}, {outcome: curves(outcome) for outcome in Outcome})
     sold = exclusive.sell_all(no)
     if sold.sets:
         sides = curves(Outcome.NO)
@@ -67,7 +69,14 @@ def best_edge(group: Group, books: Mapping[str, BookSnapshot]) -> int | None:
     yes = [_top(offers(market, books, Outcome.YES)) for market in group.markets]
     no = [_top(offers(market, books, Outcome.NO)) for market in group.markets]
     edges: list[int] = []
-    if group.family is Family.LADDER:
+    if group.family is Family.COMBO:
+        tops = {Outcome.YES: yes, Outcome.NO: no}
+        for cover in combos.covers(group):
+            costs = [tops[outcome][place] for place, outcome in cover]
+            known = [cost for cost in costs if cost is not None]
+            if len(known) == len(costs):
+                edges.append(ONE - sum(known))
+    elif group.family is Family.LADDER:
         cheapest: int | None = None
         for yes_cost, no_cost in zip(yes, no, strict=True):
             if cheapest is not None and no_cost is not None:
@@ -116,6 +125,28 @@ def _ladder(
     legs = _legs(group, Outcome.YES, yes_curves, _by_market(group, bought))
     legs += _legs(group, Outcome.NO, no_curves, _by_market(group, sold))
     return tuple(sorted(legs, key=lambda leg: group.index(leg.ticker)))
+
+
+def _combo(
+    group: Group, sides: Mapping[Outcome, list[list[Offer]]], curves: Mapping[Outcome, list[Curve]]
+) -> tuple[Leg, ...]:
+    """The best of the combo's covering sets. Each is swept and trimmed alone: several legs that could share the combo's
+    depth are several bundles, one after the other."""
+    best: tuple[int, tuple[Leg, ...]] | None = None
+    for cover in combos.covers(group):
+        bought = exclusive.buy_all([sides[outcome][place] for place, outcome in cover])
+        if not bought.sets:
+            continue
+        own = [curves[outcome][place] for place, outcome in cover]
+        common = trim_bought(own, bought.sets)
+        floor = common * ONE_DOLLAR - sum(curve.cost(common) for curve in own)
+        if best is None or floor > best[0]:
+            legs = tuple(
+                Leg(group.markets[place].ticker, outcome, Count(common), curve.limit(common))
+                for (place, outcome), curve in zip(cover, own, strict=True)
+            )
+            best = floor, legs
+    return best[1] if best is not None else ()
 
 
 def _by_market(group: Group, counts: Mapping[int, int]) -> list[int]:

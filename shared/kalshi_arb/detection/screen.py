@@ -5,13 +5,15 @@ best prices bound every deeper one, and the unrounded fee bounds every real one 
 positive may still hold nothing after rounding; that is for the exact methods to say.
 
 The structure comes from the group's certain states, never from tickers or the family's name. Leaving out the possible
-states can only let more through, never less. Two structures are known:
+states can only let more through, never less. Three structures are known:
 
 - nested: in every state the markets pay in one order, so YES of an easier one and NO of a harder one pay a dollar
 - disjoint: no state pays more than one dollar of YES in all, so selling YES of all of them costs at most a dollar;
   covering as well when every state pays exactly that, so buying YES of all of them earns it
+- conjunction: one market pays when all the others, each on a side of its own, come true, whatever the others do among
+  themselves; the sets of contracts of which one always pays are those of ``combos``
 
-A group of neither structure is not judged and is listed in ``Screen.unjudged``.
+A group of no such structure is not judged and is listed in ``Screen.unjudged``.
 
 Prices and edges are in 1e-10 dollars for one contract of each leg, fees included: an ask is what one YES costs, a bid
 what selling one YES (buying one NO at the complement) frees.
@@ -26,7 +28,7 @@ from typing import Protocol
 
 from kalshi_arb.domain.book import Book
 from kalshi_arb.domain.fees import MULTIPLIER_DECIMALS, FeeSchedule, Role
-from kalshi_arb.domain.market import Market
+from kalshi_arb.domain.market import Market, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Price, price_to_wire, print_decimal
 from kalshi_arb.domain.state_space import Basis, Group
 
@@ -37,6 +39,9 @@ _EDGE_PER_PRICE = EDGE_PER_DOLLAR // ONE_DOLLAR
 _FEE_PER_EDGE = 10**6
 # Above x10 the effective price is no longer sure to rise with the price; a lower multiplier is still a lower bound.
 _MULTIPLIER_CAP = 10 * 10**MULTIPLIER_DECIMALS
+
+# A combo and six legs are 64 states; telling whether more markets are independent takes too long.
+_MOST_CONJOINED = 7
 
 _NO_ASK = 10**6 * EDGE_PER_DOLLAR
 _NO_BID = -_NO_ASK
@@ -223,6 +228,25 @@ class _BuyAll:
 
 
 @dataclass(frozen=True, slots=True)
+class _Covering:
+    """Buying contracts, each a place and a side, of which every state pays at least one."""
+
+    contracts: tuple[tuple[int, Outcome], ...]
+
+    def edge(self, judge: _Judge) -> int:
+        return EDGE_PER_DOLLAR - sum(
+            judge.asks[place] if outcome is Outcome.YES else EDGE_PER_DOLLAR - judge.bids[place]
+            for place, outcome in self.contracts
+        )
+
+    def legs(self, judge: _Judge) -> str:
+        return " and ".join(
+            judge.quotes[place].buy_yes() if outcome is Outcome.YES else judge.quotes[place].buy_no()
+            for place, outcome in self.contracts
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _SellNever:
     """A market that no certain state pays: its YES can be sold alone."""
 
@@ -248,13 +272,38 @@ class _BuyAlways:
         return f"{judge.quotes[self.place].buy_yes()}, which every certain state pays"
 
 
+def _conjunction(columns: Sequence[Sequence[int]]) -> list[_Structure]:
+    """The covering sets of a market that pays exactly when all others come true; none when there is no such market.
+
+    The others must be independent, all 2^n results of them among the states: with fewer, other bundles could gain too.
+    """
+    everything = list(zip(*columns, strict=True))
+    for combo, pays in enumerate(columns):
+        others = [place for place in range(len(columns)) if place != combo]
+        if len({tuple(row[place] for place in others) for row in everything}) < 2 ** len(others):
+            continue
+        sides = {
+            place: Outcome.YES if all(map(int.__ge__, columns[place], pays)) else Outcome.NO for place in others
+        }  # fmt: skip
+        together = [
+            all(bool(row[place]) is (side is Outcome.YES) for place, side in sides.items()) for row in everything
+        ]
+        if together == list(map(bool, pays)):
+            pairs = [_Covering(((combo, Outcome.NO), contract)) for contract in sides.items()]
+            opposites = tuple((place, side.other) for place, side in sides.items())
+            return [*pairs, _Covering(((combo, Outcome.YES), *opposites))]
+    return []
+
+
 def _structures(group: Group) -> tuple[tuple[_Structure, ...], tuple[Market, ...]]:
     """What the certain states say, and the markets in the order that the places count. States with fractional payouts
     are left out like possible ones: fewer states can only let more through."""
     rows = [
         state.yes_payouts
         for state in group.states
-        if state.basis is Basis.CERTAIN and all(payout in (0, ONE_DOLLAR) for payout in state.yes_payouts)
+        if state.basis is Basis.CERTAIN
+        and state.highest is None
+        and all(payout in (0, ONE_DOLLAR) for payout in state.yes_payouts)
     ]
     if not rows:
         return (), group.markets
@@ -273,6 +322,8 @@ def _structures(group: Group) -> tuple[tuple[_Structure, ...], tuple[Market, ...
         found.append(_SellAll())
         if min(totals) == ONE_DOLLAR:
             found.append(_BuyAll(tuple(place for place, column in enumerate(columns) if not any(column))))
+    if not found and len(columns) <= _MOST_CONJOINED:
+        found.extend(_conjunction(columns))
     if found:
         found.extend(_SellNever(place) for place, column in enumerate(columns) if not any(column))
         found.extend(_BuyAlways(place) for place, column in enumerate(columns) if all(column))
@@ -290,7 +341,7 @@ class Screen:
         for group in groups:
             structures, markets = _structures(group)
             if not structures:
-                self.unjudged[group.group_id] = "its certain states are neither nested nor disjoint"
+                self.unjudged[group.group_id] = "its certain states are neither nested nor disjoint nor a conjunction"
                 continue
             judge = _Judge(group, structures, tuple(self._quote(market) for market in markets))
             self._judges[group.group_id] = judge

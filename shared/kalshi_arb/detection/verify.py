@@ -110,7 +110,7 @@ def _references(
             raise UnfitBookError(f"the book of {ticker} is {-age_ms} ms ahead of the clock")
         if book.yes_bids and book.no_bids and book.yes_bids[0].price + book.no_bids[0].price >= ONE_DOLLAR:
             raise UnfitBookError(f"the book of {ticker} is crossed")
-        references.append(BookReference(ticker, book.version, age_ms))
+        references.append(BookReference(ticker, book.version, age_ms, book.exchange_ms))
     return tuple(references)
 
 
@@ -160,9 +160,14 @@ def _walk(leg: Leg, book: BookSnapshot) -> list[tuple[Price, Count]]:
 
 
 def _payout(state: State, priced: Sequence[_Priced]) -> int:
-    """Cash the bundle pays in a state."""
+    """The least cash the bundle pays in a state.
+
+    Legs on one market settle at one value: where that is a range, the least of both its ends counts for them together.
+    """
+    highest = state.yes_payouts if state.highest is None else state.highest
     total = 0
-    for item in priced:
-        yes = state.yes_payouts[item.index]
-        total += item.leg.count * (yes if item.leg.outcome is Outcome.YES else ONE_DOLLAR - yes)
+    for index in dict.fromkeys(item.index for item in priced):
+        yes = sum(item.leg.count for item in priced if item.index == index and item.leg.outcome is Outcome.YES)
+        no = sum(item.leg.count for item in priced if item.index == index and item.leg.outcome is Outcome.NO)
+        total += min(yes * value + no * (ONE_DOLLAR - value) for value in (state.yes_payouts[index], highest[index]))
     return total

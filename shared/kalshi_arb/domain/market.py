@@ -48,12 +48,22 @@ class StrikeType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ComboLeg:
+    """A market that a combo selects, and the side of it that must come true."""
+
+    event_ticker: str
+    ticker: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Market:
     """Identity, strike and trading terms of one market.
 
     ``floor`` and ``cap`` are the strikes in the unit of the underlying; ``subject`` tells apart several subjects in
     one event (canonical text of ``custom_strike``, empty when there is none); ``rules_fingerprint`` is the hash of
-    the rules text; ``close_ms`` is UTC milliseconds; ``shard`` is ``exchange_index``.
+    the rules text; ``close_ms`` is UTC milliseconds; ``shard`` is ``exchange_index``; ``legs`` are what a combo
+    selects, empty for every other market.
     """
 
     ticker: str
@@ -69,3 +79,4 @@ class Market:
     shard: int
     close_ms: int
     rules_fingerprint: str
+    legs: tuple[ComboLeg, ...] = ()

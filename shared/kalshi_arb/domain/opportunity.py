@@ -29,11 +29,13 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class BookReference:
-    """Which book a proof was made on: its version and its age when it was judged (milliseconds)."""
+    """Which book a proof was made on: its version, its age when it was judged (milliseconds) and the exchange's time of
+    its last change (UTC milliseconds; 0 in what was stored before this was kept)."""
 
     ticker: str
     version: BookVersion
     age_ms: int
+    exchange_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

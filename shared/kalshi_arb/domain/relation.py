@@ -18,7 +18,10 @@ class RelationKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A statement about ``tickers`` and, in words a person can check, why it holds."""
+    """A statement about which of ``tickers`` resolve YES and, in words a person can check, why it holds.
+
+    A settlement at a price is no such result: where the rules allow one, it is a state of the group.
+    """
 
     kind: RelationKind
     tickers: tuple[str, ...]

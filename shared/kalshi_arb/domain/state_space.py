@@ -15,14 +15,18 @@ class Family(Enum):
 
     LADDER = "ladder"
     PARTITION = "partition"
+    EXCLUSIVE = "exclusive"
+    GAME = "game"
+    COMBO = "combo"
 
 
 @unique
 class Basis(Enum):
     """How firmly a state belongs to the group.
 
-    CERTAIN follows from structured fields. POSSIBLE is an edge (the sliver between two brackets, a bracket's end)
-    that the fields do not rule out: a bundle that breaks only there is conditional.
+    CERTAIN follows from structured fields. POSSIBLE is an edge that the fields do not rule out (the sliver between two
+    brackets, a bracket's end, a game without a winner) or that the rules text brings (a settlement at a price): a
+    bundle that breaks only there is conditional.
     """
 
     CERTAIN = "certain"
@@ -31,16 +35,23 @@ class Basis(Enum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One way the group can settle: the payout of one YES of each market (1e-4 dollars), in the group's order."""
+    """One way the group can settle: the payout of one YES of each market (1e-4 dollars), in the group's order.
+
+    Where each market may settle at a price of its own, whatever the others do, a payout is a range: ``yes_payouts``
+    holds the least and ``highest`` the most. A bundle's payout is linear in each value, so its least lies at an end of
+    each range and needs no other state.
+    """
 
     name: str
     yes_payouts: tuple[Price, ...]
     basis: Basis
+    highest: tuple[Price, ...] | None = None
 
     def payout(self, index: int, outcome: Outcome) -> Price:
-        """Payout of one contract of market ``index`` in this state."""
-        yes = self.yes_payouts[index]
-        return yes if outcome is Outcome.YES else Price(ONE_DOLLAR - yes)
+        """The least that one contract of market ``index`` pays in this state."""
+        if outcome is Outcome.YES:
+            return self.yes_payouts[index]
+        return Price(ONE_DOLLAR - (self.highest or self.yes_payouts)[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +72,13 @@ class Group:
     def __post_init__(self) -> None:
         if not self.states:
             raise ProofError(f"group {self.group_id} has no states")
-        if any(len(state.yes_payouts) != len(self.markets) for state in self.states):
-            raise ProofError(f"group {self.group_id} has a state of the wrong width")
+        width = len(self.markets)
+        for state in self.states:
+            highest = state.yes_payouts if state.highest is None else state.highest
+            if len(state.yes_payouts) != width or len(highest) != width:
+                raise ProofError(f"group {self.group_id} has a state of the wrong width")
+            if any(least > most for least, most in zip(state.yes_payouts, highest, strict=True)):
+                raise ProofError(f"group {self.group_id} has a state whose least payout is above its most")
 
     @property
     def tickers(self) -> tuple[str, ...]:

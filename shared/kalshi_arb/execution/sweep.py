@@ -42,18 +42,23 @@ class Sweeper:
     ) -> None:
         self._baskets = baskets
         self._workflow = workflow
+        self._status = status
         self._notifier = notifier
         self._clock = clock
         self._stale_ms = stale_ms
         self._expire_ms = expire_ms
         self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
 
-    def run(self) -> SweepReport:
-        """One pass over the live rows, those longest untouched first."""
+    def run(self, drivers_ended_ms: int = 0) -> SweepReport:
+        """One pass over the live rows, those longest untouched first.
+
+        :param drivers_ended_ms: whatever drove baskets is known to have ended at this moment (UTC milliseconds), so a
+            row last saved before it is abandoned however young it is
+        """
         resumed = abandoned = 0
         now = self._clock.now_ms()
         for row in self._baskets.in_states(LIVE_STATES, _ROWS):
-            if now - row.updated_ms <= self._stale_ms:
+            if now - row.updated_ms <= self._stale_ms and row.updated_ms >= drivers_ended_ms:
                 continue
             try:
                 if row.ending is not None:
@@ -68,6 +73,7 @@ class Sweeper:
             except ConflictError:
                 # Somebody saved it meanwhile: it is driven after all.
                 continue
+        self._status.count("sweeper", {"resumed": resumed, "abandoned": abandoned})
         return SweepReport(resumed, abandoned)
 
     def _resume(self, row: Basket) -> None:

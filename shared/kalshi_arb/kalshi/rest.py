@@ -36,6 +36,8 @@ FILL_TICKERS_PER_CALL = 100
 ORDER_CALLS = 5
 PAGE = "1000"
 EVENT_PAGE = "200"
+# Each costs a call; a discovery run must stay far below the read limit.
+COMBO_EVENTS = 25
 # The filter counts whole seconds of the exchange's clock, ours may be ahead of it.
 SINCE_MARGIN_S = 5
 
@@ -234,6 +236,27 @@ class KalshiMarketData:
                 listing = self._listing(raw, series)
                 if listing is not None:
                     yield listing
+
+    def combo_events(self) -> Iterator[EventListing]:
+        """Events with a quoted combo, from the newest page of open combos and at most ``COMBO_EVENTS`` of them: combos
+        are made by users without end, and most are never quoted. One that cannot be mapped is logged and left out.
+
+        :raises ExchangeError: the page, an event or a series cannot be read.
+        """
+        query = [("status", "open"), ("mve_filter", "only"), ("limit", PAGE)]
+        page = self._client.get("markets", schemas.QuotesReply, query, kind=Kind.LISTING)
+        quoted = list(dict.fromkeys(market.event_ticker for market in page.markets if schemas.is_quoted(market)))
+        logger.info("%d combos read, %d events with a quote, %d taken", len(page.markets), len(quoted), COMBO_EVENTS)
+        series: dict[str, schemas.SeriesWire] = {}
+        for ticker in quoted[:COMBO_EVENTS]:
+            try:
+                reply = self._client.get(f"events/{ticker}", schemas.EventReply, [("with_nested_markets", "true")])
+            except RejectedError as error:
+                logger.warning("combo event left out: %s", error)
+                continue
+            listing = self._listing(reply.event, series)
+            if listing is not None:
+                yield listing
 
     def _listing(self, raw: msgspec.Raw, series: dict[str, schemas.SeriesWire]) -> EventListing | None:
         try:

@@ -18,7 +18,7 @@ from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import DomainError
 from kalshi_arb.domain.fees import FeeSchedule, schedule_from_wire
 from kalshi_arb.domain.grid import grid_from_wire
-from kalshi_arb.domain.market import Market, MarketStatus, Outcome, StrikeType
+from kalshi_arb.domain.market import ComboLeg, Market, MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import (
     ONE_DOLLAR,
     Cash,
@@ -62,6 +62,14 @@ class SeriesListReply(msgspec.Struct):
     series: list[SeriesWire] | None = None
 
 
+class LegWire(msgspec.Struct):
+    """A leg of a combo."""
+
+    event_ticker: str
+    market_ticker: str
+    side: str
+
+
 class MarketWire(msgspec.Struct):
     """A market, as nested in an event. Strikes are read from the exact text of the number."""
 
@@ -80,6 +88,7 @@ class MarketWire(msgspec.Struct):
     cap_strike: Decimal | None = None
     custom_strike: Any = None
     exchange_index: int | None = None
+    mve_selected_legs: list[LegWire] | None = None
 
 
 class EventWire(msgspec.Struct):
@@ -100,6 +109,26 @@ class EventsReply(msgspec.Struct):
 
     events: list[msgspec.Raw]
     cursor: str | None = None
+
+
+class EventReply(msgspec.Struct):
+    """``GET /events/{ticker}``."""
+
+    event: msgspec.Raw
+
+
+class QuoteWire(msgspec.Struct):
+    """What tells whether a market of a listing is quoted: a side is there when its size is."""
+
+    event_ticker: str
+    yes_bid_size_fp: Amount = 0
+    yes_ask_size_fp: Amount = 0
+
+
+class QuotesReply(msgspec.Struct):
+    """One page of ``GET /markets``, newest first."""
+
+    markets: list[QuoteWire]
 
 
 class BookLevels(msgspec.Struct):
@@ -279,6 +308,11 @@ def rules_fingerprint(primary: str, secondary: str) -> str:
     return hashlib.sha256(f"{primary}\x00{secondary}".encode()).hexdigest()
 
 
+def rules_text(wire: MarketWire) -> str:
+    """Both parts of the rules text, as they are read."""
+    return f"{wire.rules_primary}\n{wire.rules_secondary or ''}"
+
+
 def to_listing(event: EventWire, series: SeriesWire) -> EventListing:
     """Map an event with nested markets.
 
@@ -290,7 +324,8 @@ def to_listing(event: EventWire, series: SeriesWire) -> EventListing:
         markets = tuple(_to_market(market, event, fees) for market in event.markets or ())
     except DomainError as error:
         raise WireFormatError(f"event {event.event_ticker}: {error}") from error
-    return EventListing(event.event_ticker, event.series_ticker, event.title, event.mutually_exclusive, markets)
+    rules = {market.ticker: rules_text(market) for market in event.markets or ()}
+    return EventListing(event.event_ticker, event.series_ticker, event.title, event.mutually_exclusive, markets, rules)
 
 
 def _to_market(wire: MarketWire, event: EventWire, fees: FeeSchedule) -> tuple[Market, MarketStatus]:
@@ -319,8 +354,27 @@ def _to_market(wire: MarketWire, event: EventWire, fees: FeeSchedule) -> tuple[M
         shard=shard,
         close_ms=time_ms(wire.close_time),
         rules_fingerprint=rules_fingerprint(wire.rules_primary, wire.rules_secondary or ""),
+        legs=tuple(_to_leg(leg, wire.ticker) for leg in wire.mve_selected_legs or ()),
     )
     return market, status
+
+
+def _to_leg(wire: LegWire, combo: str) -> ComboLeg:
+    try:
+        return ComboLeg(wire.event_ticker, wire.market_ticker, Outcome(wire.side))
+    except ValueError as error:
+        raise WireFormatError(f"combo {combo} selects the unknown side {wire.side!r}") from error
+
+
+def is_quoted(wire: QuoteWire) -> bool:
+    """Whether anything can be bought.
+
+    :raises WireFormatError: a size that is no count of contracts.
+    """
+    try:
+        return any(count_from_wire(size) > 0 for size in (wire.yes_bid_size_fp, wire.yes_ask_size_fp))
+    except DomainError as error:
+        raise WireFormatError(f"quote in {wire.event_ticker}: {error}") from error
 
 
 def _strike_type(text: str | None) -> StrikeType:

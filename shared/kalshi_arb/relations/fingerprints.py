@@ -10,7 +10,7 @@ from kalshi_arb.domain.market import Market
 from kalshi_arb.domain.state_space import Family, State
 
 # Raise it when the rules that turn markets into states change meaning: stored groups then stop matching.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 
 def digest(parts: Iterable[object]) -> str:
@@ -29,9 +29,9 @@ def group_id(event_ticker: str, family: Family, subject: str) -> str:
 
 
 def fingerprint(family: Family, markets: Sequence[Market], states: Sequence[State]) -> str:
-    """A hash that changes whenever something a proof rests on does: identity, strikes, subject, rules, closing time,
-    tick grid, fees and the states themselves. Titles are left out because nothing rests on them, shards because an
-    order reads its own."""
+    """A hash that changes whenever something a proof rests on does: identity, strikes, subject, rules, a combo's legs,
+    closing time, tick grid, fees and the states themselves. Titles are left out because nothing rests on them, shards
+    because an order reads its own."""
     return digest(
         [
             RULES_VERSION,
@@ -46,6 +46,7 @@ def fingerprint(family: Family, markets: Sequence[Market], states: Sequence[Stat
                     _number(market.cap),
                     market.subject,
                     market.rules_fingerprint,
+                    [[leg.event_ticker, leg.ticker, leg.outcome.value] for leg in market.legs],
                     market.close_ms,
                     grid_to_wire(market.grid),
                     market.fees.fee_type.value,
@@ -53,7 +54,7 @@ def fingerprint(family: Family, markets: Sequence[Market], states: Sequence[Stat
                 ]
                 for market in markets
             ],
-            [[state.name, state.basis.value, list(state.yes_payouts)] for state in states],
+            [[state.name, state.basis.value, state.yes_payouts, state.highest] for state in states],
         ]
     )
 

@@ -42,7 +42,9 @@ def _search(legs: tuple[Leg, ...], steps: Sequence[int], step: int, parts: int, 
     low, high = 0, parts
     while high - low > 1:
         middle = (low + high) // 2
-        if fits(copy(middle)):
+        smaller = copy(middle)
+        # A copy that lost a leg is no bundle and cannot be asked about; larger ones may still fit.
+        if not all(leg.count for leg in smaller) or fits(smaller):
             low = middle
         else:
             high = middle
