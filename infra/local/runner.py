@@ -47,10 +47,11 @@ from kalshi_arb.settings import PREFIX, Mode, Settings, read_settings
 ROOT = Path(__file__).resolve().parents[2]
 # The cloud's scheduler counts in minutes; a demonstration counts in seconds.
 STOPPED_BY = "runner"
+# Fired in this order when several are due: without groups nothing else has anything to do.
 BEATS = {
+    "schedule_discovery.json": 20.0,
     "schedule_settlement.json": 2.0,
     "schedule_sweeper.json": 5.0,
-    "schedule_discovery.json": 20.0,
     "schedule_alerts.json": 10.0,
 }
 BEAT_FUNCTIONS = {
@@ -260,6 +261,10 @@ class Runner:
         stack.callback(slack.stop)
         self._put_secrets(client("secretsmanager"), settings, venue, slack.url, life.api_token)
         stores = bootstrap.Stores(settings, client)
+        # Before anything else is busy.
+        for check in Smoke(report, life.api_token, client).doors():
+            if not check.ok:
+                raise RunError(f"the stack was deployed, but its {check.name} is wrong: {check.found}")
         lift_own_stop(stores.status)
         feed = _FeedService(
             logs / "feed.log",
@@ -279,10 +284,9 @@ class Runner:
             desk = TapeDesk(exchange_url)
             desk.start()
             self._say(began_text(desk.read()))
-        beats.fire("schedule_discovery.json")
-        for check in Smoke(report, life.api_token, client).doors():
-            if not check.ok:
-                raise RunError(f"the stack was deployed, but its {check.name} is wrong: {check.found}")
+        # Discovery comes first and takes a second: nobody has to wait for it.
+        beats.start()
+        stack.callback(beats.stop)
         state = RunState(
             psutil.Process().pid,
             venue.mode.value,
@@ -302,8 +306,6 @@ class Runner:
             venue=venue,
         )
         self._say(f"ready after {time.monotonic() - self._began:.1f} s: {state.page_url}")
-        beats.start()
-        stack.callback(beats.stop)
         return self._keep_account(reader, stores, beats, feed, cloud, venue, report, state)
 
     def _venue(self, stack: contextlib.ExitStack, state: Path, logs: Path, life: Life) -> Venue:
