@@ -21,7 +21,7 @@ guide, "Using Lambda with Amazon SQS")."""
 SERVICE_VARIABLE = "POWERTOOLS_SERVICE_NAME"
 # Not resources: they describe the process itself, or differ from process to process.
 _NO_OUTPUT = frozenset({"ws_url", "health_file"})
-_KEPT_TABLES = ("LedgerTable", "BasketsTable")
+_KEPT_TABLES = ("LedgerTable", "BasketsTable", "PaperTable")
 _DETAIL_WORDS: Mapping[str, frozenset[str]] = {
     "grade": frozenset(grade.value for grade in Grade),
     "end": frozenset(state.value for state in ENDED_STATES),

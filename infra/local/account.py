@@ -11,8 +11,10 @@ from kalshi_arb.alert_text import money_of
 from kalshi_arb.api import FEED_SILENT_MS
 from kalshi_arb.domain.basket import ENDED_STATES, LIVE_STATES, Basket, BasketState
 from kalshi_arb.domain.money import Cash, cash_to_wire, dollars
+from kalshi_arb.domain.paper import ASSUMPTION
 from kalshi_arb.domain.portfolio import LedgerEntry, cash_change, net_positions
 from kalshi_arb.ports import AlertStore, BasketStore, GroupStore, LedgerStore, StatusStore
+from kalshi_arb.settings import Mode
 
 EVERY_ROW = 100_000
 
@@ -170,6 +172,7 @@ def as_json(account: Account, aws_resources: Mapping[str, Any]) -> dict[str, Any
     return {
         "mode": account.mode,
         "exchange": account.exchange,
+        **({"assumption": ASSUMPTION} if account.mode == Mode.PAPER.value else {}),
         "seconds": round(account.seconds),
         "frames": feed.get("frames", 0),
         "books": feed.get("books", 0),

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -57,7 +58,7 @@ from kalshi_arb.settings import Mode
 @click.option(
     "--exchange",
     type=click.Choice([exchange.value for exchange in Exchange]),
-    help="Trade on this exchange of Kalshi's with your own key, instead of on the embedded one.",
+    help="Use this exchange of Kalshi's with your own key, instead of the embedded one; prod on paper only.",
 )
 @click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="Private key, PEM, RSA or Ed25519.")
 @click.option("--key-id", help="Id of that key.")
@@ -97,6 +98,9 @@ def run(
     Everything is simulated: no account, no key, no network. With --exchange demo the exchange is Kalshi's demo exchange
     and the money its play money; exchange, key and clock are checked before anything starts.
 
+    With --mode paper, the only mode for --exchange prod, the books are real and nothing is ever sent: fills are our own
+    assumption (taker against visible depth, no queue, no impact beyond what we took).
+
     Ctrl-C (or `kalshi-arb stop`) refuses new orders, lets unwinds finish, settles accounts and ends within ten seconds.
     The next run in the same folder goes on from there, whatever ended this one; a tape is always played from its start.
 
@@ -107,6 +111,7 @@ def run(
       kalshi-arb run --fade-share 1
       kalshi-arb run --tape books/2026-07-20.jsonl.gz --speed 600 --seconds 60
       kalshi-arb run --exchange demo --key-file key.pem --key-id 1b6c... --folder .local/demo
+      kalshi-arb run --exchange prod --mode paper --key-file key.pem --key-id 1b6c... --folder .local/paper
     """
     from infra.local.runner import Options, Runner
     from infra.local.venue import mode_of
@@ -122,7 +127,8 @@ def run(
             raise click.UsageError("--exchange needs --key-file and --key-id")
         if tapes or seed is not None or cash is not None:
             raise click.UsageError("--tape, --seed and --cash are for the embedded exchange")
-        kalshi = exchange_access(exchange, key_file, key_id)
+        # On paper nothing is sent, so the key need not be allowed to trade.
+        kalshi = replace(exchange_access(exchange, key_file, key_id), trades=chosen is Mode.DEMO)
     elif key_file is not None or key_id is not None:
         raise click.UsageError("--key-file and --key-id need --exchange")
     options = Options(

@@ -34,12 +34,13 @@ from infra.local.smoke import Smoke
 from infra.local.state import Life, StateFolder
 from infra.local.tape_report import TapeDesk, began_text, proved_locks, tape_json, tape_text
 from infra.local.template import StackReport, deploy
-from infra.local.venue import EMBEDDED, KEY_ID, EmbeddedVenue, KalshiVenue, Venue, require_usable
+from infra.local.venue import EMBEDDED, KEY_ID, EmbeddedVenue, KalshiVenue, PaperVenue, Venue, require_usable
 from kalshi_arb import bootstrap
 from kalshi_arb.cli.alerts import RECEIVED_FILE
 from kalshi_arb.cli.exchange_checks import ExchangeAccess
 from kalshi_arb.cli.local_state import LOCK_FILE, RunState, clear_run_state, write_run_state
 from kalshi_arb.domain.errors import KalshiArbError, SettingsError
+from kalshi_arb.domain.paper import ASSUMPTION
 from kalshi_arb.execution.control import COMPONENT
 from kalshi_arb.ports import StatusStore
 from kalshi_arb.settings import PREFIX, Mode, Settings, read_settings
@@ -212,6 +213,9 @@ class Runner:
         drivers_ended_ms = time.time_ns() // 1_000_000
         home = StateFolder(folder)
         exchange = EMBEDDED if self._options.kalshi is None else self._options.kalshi.exchange.value
+        if self._options.mode is Mode.PAPER:
+            exchange += " on paper"
+            self._say(f"paper: {ASSUMPTION}")
         life = home.open(
             {"seed": self._options.seed, "cash": self._options.cash, "exchange": None},
             {**BEGINNING, "exchange": exchange},
@@ -237,7 +241,7 @@ class Runner:
         cloud.start()
         self._children.add(cloud.pid)
         venue.begin()
-        report = self._deploy(cloud, venue)
+        report = self._deploy(cloud, venue, person)
         if not life.continued and not self._options.tape:
             home.begun()
         environment = settings_of(
@@ -265,6 +269,7 @@ class Runner:
         for check in Smoke(report, life.api_token, client).doors():
             if not check.ok:
                 raise RunError(f"the stack was deployed, but its {check.name} is wrong: {check.found}")
+        venue.deployed(settings, stores)
         lift_own_stop(stores.status)
         feed = _FeedService(
             logs / "feed.log",
@@ -309,6 +314,10 @@ class Runner:
         return self._keep_account(reader, stores, beats, feed, cloud, venue, report, state)
 
     def _venue(self, stack: contextlib.ExitStack, state: Path, logs: Path, life: Life) -> Venue:
+        if self._options.kalshi is not None and self._options.mode is Mode.PAPER:
+            paper = PaperVenue(self._options.kalshi)
+            stack.callback(paper.close)
+            return paper
         if self._options.kalshi is not None:
             kalshi = KalshiVenue(self._options.kalshi, state)
             stack.callback(kalshi.close)
@@ -342,7 +351,8 @@ class Runner:
         self._children.add(child.process.pid)
         return child
 
-    def _deploy(self, cloud: EmbeddedCloud, venue: Venue) -> StackReport:
+    def _deploy(self, cloud: EmbeddedCloud, venue: Venue, person: Mapping[str, str]) -> StackReport:
+        paper_cash = person.get(f"{PREFIX}PAPER_CASH")
         report = deploy(
             cloud.url,
             ROOT / "template.yaml",
@@ -351,6 +361,7 @@ class Runner:
                 "ExchangeRestUrl": venue.rest_url,
                 "ExchangeWsUrl": venue.ws_url,
                 "FeedImageUri": FEED_IMAGE,
+                **({} if paper_cash is None else {"PaperCash": paper_cash}),
             },
             # The rules know Kalshi's own hosts; whether a stand-in for them may be used was decided with the settings.
             left_out=("Rules",) if venue.stands_in else (),
@@ -462,7 +473,10 @@ class Runner:
     def _show(self, account: Account, state: RunState) -> None:
         lines = as_text(account, state.page_url)
         if not self._out.isatty():
-            lines = [f"{round(account.seconds):4} s  " + " | ".join(" ".join(line.split()) for line in lines[2:8])]
+            mode = "paper | " if account.mode == Mode.PAPER.value else ""
+            lines = [
+                f"{round(account.seconds):4} s  {mode}" + " | ".join(" ".join(line.split()) for line in lines[2:8])
+            ]
         elif self._drawn:
             self._out.write(f"\x1b[{self._drawn}F\x1b[J")
         self._out.write("\n".join(lines) + "\n")
@@ -477,7 +491,10 @@ class Runner:
         if result is None or not result.matches:
             self._say(f"books       DO NOT BALANCE: {result}")
         else:
-            self._say("books       ledger equals exchange: cash, fees and positions to the last unit")
+            other = "paper account" if account.mode == Mode.PAPER.value else "exchange"
+            self._say(f"books       ledger equals {other}: cash, fees and positions to the last unit")
+        if account.mode == Mode.PAPER.value:
+            self._say(f"assumed     paper: {ASSUMPTION}")
         first = "none" if self._first_proof is None else f"{self._first_proof:.1f} s after the start"
         self._say(f"measured    first proof {first}, peak memory {self._peak_mb:.0f} MB, {account.alerts} alerts")
 

@@ -4,7 +4,7 @@ One piece of code for whoever deployed. It trades nothing and changes nothing bu
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,33 +54,28 @@ class Smoke:
 
     def doors(self) -> Iterator[Check]:
         """What is there and opens: a fraction of a second, and no exchange is asked."""
-        yield from self._ask(
-            {
-                "page": self._page,
-                "health asks for a token": self._closed,
-                "health": self._health,
-                "tables": self._tables,
-                "queues": self._queues,
-                "state machine": self._machine,
-            }
-        )
+        doors = {
+            "page": self._page,
+            "health asks for a token": self._closed,
+            "health": self._health,
+            "tables": self._tables,
+            "queues": self._queues,
+            "state machine": self._machine,
+        }
+        # Side by side: most of the time goes into first calls of functions.
+        with ThreadPoolExecutor(max_workers=3) as pool:
+            yield from pool.map(_checked, doors.items())
 
     def work(self) -> Iterator[Check]:
         """Each kind of work once, with the exchange."""
-        yield from self._ask(
-            {
-                "discovery": self._discovery,
-                "settlement": self._settlement,
-                "scan over HTTP": self._scan,
-                "scan by direct call": self._direct_scan,
-            }
-        )
-
-    @staticmethod
-    def _ask(checks: Mapping[str, Callable[[], str]]) -> Iterator[Check]:
-        # Side by side: most of the time goes into first calls of functions.
-        with ThreadPoolExecutor(max_workers=3) as pool:
-            yield from pool.map(_checked, checks.items())
+        work = {
+            "discovery": self._discovery,
+            "settlement": self._settlement,
+            "scan over HTTP": self._scan,
+            "scan by direct call": self._direct_scan,
+        }
+        # One after another: a scan needs what discovery found.
+        yield from map(_checked, work.items())
 
     def _request(self, method: str, path: str, token: str | None, body: object = None) -> httpx.Response:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}

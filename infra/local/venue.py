@@ -1,4 +1,5 @@
-"""Where a run trades: the embedded exchange, or Kalshi's demo exchange with the user's own key.
+"""Where a run trades: the embedded exchange, Kalshi's demo exchange with the user's own key, or on paper over the books
+of either of Kalshi's exchanges.
 
 A venue says where it answers and with which key, notices that it is gone, and tells its own account of what happened
 since the state began, so that the ledger can be compared with it.
@@ -15,14 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.local.children import Child, ChildError, tail
 from infra.local.errors import StateError
+from kalshi_arb.bootstrap import Stores, paper_trading
 from kalshi_arb.cli.exchange_checks import ExchangeAccess, check_exchange
 from kalshi_arb.cli.finding import Finding
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.portfolio import LedgerEntry
 from kalshi_arb.kalshi.hosts import is_loopback
-from kalshi_arb.kalshi.rest import KalshiTrading, RestClient
+from kalshi_arb.kalshi.rest import KalshiMarketData, KalshiTrading, RestClient
+from kalshi_arb.paper import PaperTrading
 from kalshi_arb.ports import Trading
-from kalshi_arb.settings import Mode
+from kalshi_arb.settings import Mode, Settings
 
 EMBEDDED = "embedded"
 KEY_ID = "embedded-exchange-key"
@@ -53,6 +56,10 @@ class Venue(Protocol):
 
     def begin(self) -> None:
         """Before anything trades: remember what the account held when the state began."""
+        ...
+
+    def deployed(self, settings: Settings, stores: Stores) -> None:
+        """The stack is there: whoever keeps the account in its tables may look at them from now on."""
         ...
 
     def check(self) -> None:
@@ -106,6 +113,9 @@ class EmbeddedVenue:
 
     def begin(self) -> None:
         """Its account knows by itself what it began with."""
+
+    def deployed(self, settings: Settings, stores: Stores) -> None:
+        """It keeps its account itself."""
 
     def check(self) -> None:
         """:raises ChildError: it has ended."""
@@ -168,6 +178,9 @@ class KalshiVenue:
         draft.write_text(json.dumps(held))
         draft.replace(self._baseline)
 
+    def deployed(self, settings: Settings, stores: Stores) -> None:
+        """Kalshi keeps the account."""
+
     def check(self) -> None:
         """Kalshi comes back by itself; feed and functions try again meanwhile."""
 
@@ -189,6 +202,63 @@ class KalshiVenue:
         }
 
 
+class PaperVenue:
+    """The real books of one of Kalshi's exchanges, and our own paper account. Nothing is ever sent there: the key opens
+    the stream and is asked what it may do, no more."""
+
+    mode = Mode.PAPER
+
+    def __init__(self, access: ExchangeAccess) -> None:
+        self._access = access
+        self.stands_in = is_loopback(access.hosts.rest_url)
+        books = f"books of kalshi {access.exchange.value}{', a stand-in on this machine' if self.stands_in else ''}"
+        self.name = f"paper account on {books}"
+        self._client = RestClient(base_url=access.hosts.rest_url, credentials=None, clock=access.clock)
+        self._trading: PaperTrading | None = None
+        self.close = self._client.close
+
+    @property
+    def rest_url(self) -> str:
+        """The REST API."""
+        return self._access.hosts.rest_url
+
+    @property
+    def ws_url(self) -> str:
+        """The stream."""
+        return self._access.hosts.ws_url
+
+    def key_secret(self) -> dict[str, str]:
+        """The user's key. It is kept in the embedded cloud's memory and in no file."""
+        return {"key_id": self._access.credentials.key_id, "private_key": self._access.credentials.private_key}
+
+    def begin(self) -> None:
+        """The paper account begins with the settings' cash."""
+
+    def deployed(self, settings: Settings, stores: Stores) -> None:
+        """The account is in the stack's paper table."""
+        market = KalshiMarketData(self._client, self._access.clock)
+        self._trading = paper_trading(settings, stores, market)
+
+    def check(self) -> None:
+        """Kalshi comes back by itself; feed and functions try again meanwhile."""
+
+    def account(self, entries: Sequence[LedgerEntry]) -> Mapping[str, Any]:
+        """What the paper account says of itself, whatever the ledger says.
+
+        :raises StateError: nothing is deployed yet.
+        """
+        del entries
+        if self._trading is None:
+            raise StateError("the paper account is asked before its table is there")
+        positions = self._trading.positions()
+        return {
+            "cash": {str(shard): cash for shard, cash in self._trading.balance().items()},
+            "initial_cash": {str(shard): cash for shard, cash in self._trading.opening.items()},
+            "fees_paid": self._trading.fees_paid(),
+            "positions": dict(positions),
+        }
+
+
 def mode_of(exchange: str | None, mode: str | None) -> Mode:
     """The mode of a run on this exchange (None is the embedded one).
 
@@ -196,15 +266,16 @@ def mode_of(exchange: str | None, mode: str | None) -> Mode:
     """
     if mode == Mode.LIVE.value:
         raise SettingsError("mode live moves real money and is never run from here: deploy a stack for it")
-    if mode == Mode.PAPER.value or exchange == "prod":
-        raise SettingsError(
-            "mode paper, the only one for --exchange prod, is not built yet: use --exchange demo, or look at the real "
-            "books with `kalshi-arb scan --exchange prod`"
-        )
-    only = Mode.SIMULATED if exchange is None else Mode.DEMO
+    if mode == Mode.PAPER.value and exchange is None:
+        raise SettingsError("mode paper needs the books of a real exchange: add --exchange prod or --exchange demo")
+    if mode == Mode.PAPER.value:
+        return Mode.PAPER
+    only = {None: Mode.SIMULATED, "demo": Mode.DEMO, "prod": Mode.PAPER}[exchange]
     if mode is not None and mode != only.value:
         place = "the embedded exchange" if exchange is None else f"--exchange {exchange}"
-        raise SettingsError(f"mode {mode} does not go with {place}: it is {only.value}")
+        raise SettingsError(
+            f"mode {mode} does not go with {place}: it is {only.value}{' or paper' * (only is Mode.DEMO)}"
+        )
     return only
 
 

@@ -8,7 +8,7 @@ from kalshi_arb.ports import Alert
 _MONEY = {
     "simulated": "embedded exchange, no real money",
     "demo": "Kalshi's demo exchange, no real money",
-    "paper": "real books, invented fills, no real money",
+    "paper": "real books, fills of our own assumption, no real money",
     "live": "REAL MONEY",
 }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kalshi_arb.aws.stores import Stores as Stores  # part of this module's surface
 from kalshi_arb.clock import Clock, SystemClock
 from kalshi_arb.domain.errors import SettingsError
-from kalshi_arb.domain.money import Count
+from kalshi_arb.domain.money import Count, cash_from_wire
 from kalshi_arb.ports import (
     AlertStore,
     BasketStore,
@@ -21,6 +21,7 @@ from kalshi_arb.ports import (
     GroupStore,
     LedgerStore,
     Listings,
+    MarketTerms,
     Notifier,
     OpportunityStore,
     Queue,
@@ -29,7 +30,7 @@ from kalshi_arb.ports import (
     Trading,
     Workflow,
 )
-from kalshi_arb.settings import Settings, read_settings
+from kalshi_arb.settings import Mode, Settings, read_settings
 
 if TYPE_CHECKING:
     from kalshi_arb.alerts import AlertDelivery
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from kalshi_arb.kalshi.rest import RestClient
     from kalshi_arb.kalshi.signing import Credentials
     from kalshi_arb.observability import Observability
+    from kalshi_arb.paper import PaperTrading
     from kalshi_arb.relations.discover import Discovery
     from kalshi_arb.risk.check import RiskCheck
     from kalshi_arb.risk.limits import Limits
@@ -195,10 +197,30 @@ def market_data(settings: Settings) -> Listings:
 
 @cache
 def trading(settings: Settings) -> Trading:
-    """Our own orders, fills and cash. :raises SettingsError: the key cannot be used."""
+    """Our own orders, fills and cash: on paper in mode paper, at the exchange otherwise. Nothing else knows which.
+
+    :raises SettingsError: the key cannot be used.
+    """
+    if settings.mode is Mode.PAPER:
+        from kalshi_arb.kalshi.rest import KalshiMarketData
+
+        return paper_trading(settings, stores(settings), KalshiMarketData(_public_exchange(settings), clock()))
     from kalshi_arb.kalshi.rest import KalshiTrading
 
     return KalshiTrading(_own_exchange(settings))
+
+
+def paper_trading(settings: Settings, stores: Stores, market: MarketTerms) -> "PaperTrading":
+    """The paper account of a stack. :raises SettingsError: its table is not named."""
+    from kalshi_arb.paper import PaperTrading
+
+    return PaperTrading(
+        market=market,
+        store=stores.paper,
+        clock=clock(),
+        opening_cash=cash_from_wire(settings.paper_cash),
+        precision=settings.account.precision,
+    )
 
 
 @cache

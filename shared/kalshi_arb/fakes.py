@@ -13,15 +13,16 @@ from enum import Enum, unique
 from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, check_move
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import ConflictError
-from kalshi_arb.domain.fees import Precision, charge, trade_fee
+from kalshi_arb.domain.fees import FeeSchedule, Precision, charge, trade_fee
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
 from kalshi_arb.domain.opportunity import Opportunity
+from kalshi_arb.domain.paper import PaperAccount, PaperOrder
 from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderRequest, Settlement, TimeInForce
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.kalshi.errors import RejectedError, RetryableError, UnknownOutcomeError
 from kalshi_arb.metrics_names import Metric
-from kalshi_arb.ports import Alert, AlertDigest, EventListing
+from kalshi_arb.ports import Alert, AlertDigest, EventListing, MarketState
 
 
 class ManualClock:
@@ -270,6 +271,25 @@ class MemoryAlertStore:
         return sorted(self._alerts.values(), key=lambda alert: -alert.created_ms)[:limit]
 
 
+class MemoryPaperStore:
+    """A ``PaperStore``."""
+
+    def __init__(self) -> None:
+        self.account = PaperAccount()
+
+    def read(self) -> PaperAccount:
+        """Everything."""
+        return self.account
+
+    def append(self, version: int, orders: Sequence[PaperOrder], settlements: Sequence[Settlement]) -> bool:
+        """Add all or nothing."""
+        old = self.account
+        if version != old.version:
+            return False
+        self.account = PaperAccount(version + 1, (*old.orders, *orders), (*old.settlements, *settlements))
+        return True
+
+
 @dataclass
 class MemoryNotifier:
     """A ``Notifier`` that keeps what was published, repetitions included."""
@@ -450,6 +470,24 @@ class FakeExchange:
             version = BookVersion(0, 0, self._sequences[ticker])
             answer[ticker] = BookSnapshot(ticker, version, now, now, yes, no)
         return answer
+
+    def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
+        """Finalized once settled here, else active."""
+        paid = {settlement.ticker: settlement.yes_payout for settlement in self._settlements}
+        return {
+            ticker: MarketState(
+                ticker,
+                self._markets[ticker].event_ticker,
+                MarketStatus.FINALIZED if ticker in paid else MarketStatus.ACTIVE,
+                paid.get(ticker),
+            )
+            for ticker in tickers
+            if ticker in self._markets
+        }
+
+    def fee_schedule(self, event_ticker: str) -> FeeSchedule:
+        """The fees of the event's first market."""
+        return next(market.fees for market in self._markets.values() if market.event_ticker == event_ticker)
 
     # Trading
 

@@ -7,9 +7,11 @@ from typing import Protocol
 
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.market import Market, MarketStatus
-from kalshi_arb.domain.money import Cash, Count
+from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Opportunity
+from kalshi_arb.domain.paper import PaperAccount, PaperOrder
 from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderRequest, Settlement
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.metrics_names import Metric
@@ -48,6 +50,44 @@ class Listings(MarketData, Protocol):
 
     def combo_events(self) -> Iterable[EventListing]:
         """Events of quoted combos, the newest first and never all: users make them without end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MarketState:
+    """Where a market stands. ``yes_payout`` (1e-4 dollars) is what one YES paid, None before it is finalized."""
+
+    ticker: str
+    event_ticker: str
+    status: MarketStatus
+    yes_payout: Price | None
+
+
+class MarketTerms(Protocol):
+    """What paper trading reads of the exchange. All raise an ``ExchangeError`` when it cannot answer."""
+
+    def orderbooks(self, tickers: Sequence[str]) -> dict[str, BookSnapshot]:
+        """Uncached books, read now."""
+        ...
+
+    def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
+        """Where these markets stand, at most some seconds old. One that is not known is missing."""
+        ...
+
+    def fee_schedule(self, event_ticker: str) -> FeeSchedule:
+        """What the event's markets charge."""
+        ...
+
+
+class PaperStore(Protocol):
+    """The paper account's own records. Written once, never changed."""
+
+    def read(self) -> PaperAccount:
+        """Everything, strongly read."""
+        ...
+
+    def append(self, version: int, orders: Sequence[PaperOrder], settlements: Sequence[Settlement]) -> bool:
+        """Add all of these if the account is still at this version and none is there; else nothing, and False."""
         ...
 
 

@@ -13,7 +13,8 @@ from kalshi_arb.domain.basket import Basket
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import DomainError, SchemaError
 from kalshi_arb.domain.opportunity import Opportunity
-from kalshi_arb.domain.portfolio import LedgerEntry
+from kalshi_arb.domain.paper import PaperOrder
+from kalshi_arb.domain.portfolio import LedgerEntry, Settlement
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.ports import Alert, AlertDigest
 
@@ -64,6 +65,8 @@ _KINDS = {
         _Kind("ledger_entry", 1, LedgerEntry),
         _Kind("alert", 1, Alert),
         _Kind("alert_digest", 1, AlertDigest),
+        _Kind("paper_order", 1, PaperOrder),
+        _Kind("settlement", 1, Settlement),
     )
 }
 

@@ -59,6 +59,7 @@ class Settings(BaseModel):
     reservations_table: Name | None = None
     status_table: Name | None = None
     alerts_table: Name | None = None
+    paper_table: Name | None = None
     candidates_queue_url: Name | None = None
     lifecycle_queue_url: Name | None = None
     basket_machine_arn: Name | None = None
@@ -73,6 +74,9 @@ class Settings(BaseModel):
     book_depth: int = Field(default=20, ge=1, le=100, description="levels a side in candidates and snapshots")
     max_book_age_ms: int = Field(default=5_000, ge=1, description="older books prove nothing")
     snapshot_interval_ms: int = Field(default=2_000, ge=50, description="least time between two copies of one book")
+    paper_cash: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")] = Field(
+        default="10000.00", description="opening cash of mode paper on each shard, dollars"
+    )
     log_level: Annotated[str, StringConstraints(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     def need(self, field: str) -> str:

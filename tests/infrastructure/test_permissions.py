@@ -18,6 +18,14 @@ TEMPLATE = Template.read(ROOT / "template.yaml")
 Permission = tuple[str, str]  # the template's resource (with "/index" for an index) and the action
 
 _RELEASE = {("ReservationsTable", f"dynamodb:{verb}Item") for verb in ("Get", "Put", "Update", "Delete")}
+_PAPER_READ = {("PaperTable", "dynamodb:GetItem"), ("PaperTable", "dynamodb:Scan")}
+_PAPER_WRITE = _PAPER_READ | {("PaperTable", "dynamodb:PutItem")}
+# In mode paper the account is a table of ours; what a call reads or writes there is the same in every mode's role.
+_PAPER = {
+    **dict.fromkeys(("find_orders", "fills", "balance", "positions"), _PAPER_READ),
+    **dict.fromkeys(("place", "settlements"), _PAPER_WRITE),
+    "user_data_ms": set(),
+}
 NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("alerts", "put"): {("AlertsTable", "dynamodb:PutItem")},
     ("alerts", "recent"): {("AlertsTable/by_time", "dynamodb:Query")},
@@ -49,7 +57,7 @@ NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("workflow", "start"): {("BasketMachine", "states:StartExecution")},
     # Own calls to the exchange are signed; public reads are not.
     **{
-        ("trading", name): {("KeySecret", "secretsmanager:GetSecretValue")}
+        ("trading", name): {("KeySecret", "secretsmanager:GetSecretValue")} | _PAPER[name]
         for name in vars(ports.Trading)
         if not name.startswith("_")
     },

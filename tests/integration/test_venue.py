@@ -1,6 +1,7 @@
 """Where a run trades: which mode goes with which exchange, and what the exchange says of the account."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -18,17 +19,20 @@ from infra.exchange.assembly import ExchangeOptions, create_exchange
 from infra.exchange.universe import UniverseConfig
 from infra.local.account import reconcile
 from infra.local.errors import StateError
-from infra.local.venue import KalshiVenue, mode_of, require_usable
+from infra.local.venue import KalshiVenue, PaperVenue, mode_of, require_usable
+from kalshi_arb.bootstrap import Stores
 from kalshi_arb.cli.exchange_checks import ExchangeAccess
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.market import MarketStatus, Outcome
-from kalshi_arb.domain.money import Cash, Count
-from kalshi_arb.domain.portfolio import LedgerEntry, OrderRequest, TimeInForce, fill_entry
+from kalshi_arb.domain.money import Cash, Count, Price
+from kalshi_arb.domain.paper import PaperOrder
+from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderRequest, TimeInForce, fill_entry
+from kalshi_arb.fakes import MemoryPaperStore
 from kalshi_arb.kalshi.hosts import Exchange, Hosts
 from kalshi_arb.kalshi.rest import KalshiMarketData, KalshiTrading, RestClient
 from kalshi_arb.kalshi.signing import Credentials
-from kalshi_arb.settings import Mode
+from kalshi_arb.settings import Mode, Settings
 
 
 @pytest.mark.parametrize(
@@ -38,6 +42,9 @@ from kalshi_arb.settings import Mode
         (None, "simulated", Mode.SIMULATED),
         ("demo", None, Mode.DEMO),
         ("demo", "demo", Mode.DEMO),
+        ("demo", "paper", Mode.PAPER),
+        ("prod", None, Mode.PAPER),
+        ("prod", "paper", Mode.PAPER),
     ],
 )
 def test_the_exchange_decides_the_mode(exchange: str | None, mode: str | None, expected: Mode) -> None:
@@ -50,12 +57,11 @@ def test_the_exchange_decides_the_mode(exchange: str | None, mode: str | None, e
         (None, "live", "never run from here"),
         ("demo", "live", "never run from here"),
         ("prod", "live", "never run from here"),
-        ("prod", None, "not built yet"),
-        ("prod", "demo", "not built yet"),
-        ("prod", "paper", "not built yet"),
-        (None, "paper", "not built yet"),
+        ("prod", "demo", "does not go with --exchange prod: it is paper$"),
+        ("prod", "simulated", "does not go with --exchange prod: it is paper$"),
+        (None, "paper", "needs the books of a real exchange"),
         (None, "demo", "does not go with the embedded exchange"),
-        ("demo", "simulated", "does not go with --exchange demo"),
+        ("demo", "simulated", "does not go with --exchange demo: it is demo or paper$"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_line(exchange: str | None, mode: str, words: str) -> None:
@@ -201,11 +207,14 @@ def test_a_run_that_cannot_reach_or_enter_the_exchange_starts_nothing(stand_in: 
     here = {"REST_URL": hosts.rest_url, "WS_URL": hosts.ws_url}
     nobody = {"REST_URL": "http://127.0.0.1:9/trade-api/v2", "WS_URL": "ws://127.0.0.1:9/trade-api/ws/v2"}
     demo = ("--exchange", "demo", "--key-file", str(key), "--key-id")
-    for half in ("exchange", "cloud/journal"):
-        (tmp_path / "used" / half / "kept").mkdir(parents=True)
-    (tmp_path / "used" / "state.json").write_text(
-        json.dumps({"version": 1, "phase": "begun", "choices": {"seed": 7, "cash": 10_000}, "api_token": "t"})
-    )
+    prod = ("--exchange", "prod", *demo[2:])
+    for folder, choices in (("used", {}), ("demo", {"exchange": "demo"})):
+        for half in ("exchange", "cloud/journal"):
+            (tmp_path / folder / half / "kept").mkdir(parents=True)
+        chosen = {"seed": 7, "cash": 10_000, **choices}
+        (tmp_path / folder / "state.json").write_text(
+            json.dumps({"version": 1, "phase": "begun", "choices": chosen, "api_token": "t"})
+        )
     cases = [
         (run(tmp_path / "a", *demo, "nobody", **here), 1, "error: limits: the exchange refuses the key"),
         (run(tmp_path / "b", *demo, "key", **nobody), 1, "error: host: no connection to 127.0.0.1"),
@@ -215,6 +224,15 @@ def test_a_run_that_cannot_reach_or_enter_the_exchange_starts_nothing(stand_in: 
             "error: KALSHI_ARB_MODE is paper, but this run is demo",
         ),
         (run(tmp_path / "d", *demo, "key", "--mode", "live", **here), 1, "error: mode live moves real money"),
+        (
+            run(tmp_path / "i", *prod, "key", "--mode", "demo", **here),
+            1,
+            "does not go with --exchange prod: it is paper",
+        ),
+        (run(tmp_path / "j", *prod, "key", "--mode", "live", **here), 1, "error: mode live moves real money"),
+        (run(tmp_path / "k", *prod, "key", PAPER_CASH="much", **here), 1, "KALSHI_ARB_PAPER_CASH: "),
+        (run(tmp_path / "l", "--mode", "paper"), 1, "error: mode paper needs the books of a real exchange"),
+        (run(tmp_path / "demo", *demo, "key", "--mode", "paper", **here), 1, "belongs to another exchange"),
         (run(tmp_path / "e", *demo, "key", REST_URL="https://api.elections.kalshi.com/trade-api/v2"), 1, "no host of"),
         (run(tmp_path / "used", *demo, "key", **here), 1, "belongs to another exchange"),
         (run(tmp_path / "f", "--exchange", "demo"), 2, "--exchange needs --key-file and --key-id"),
@@ -226,6 +244,58 @@ def test_a_run_that_cannot_reach_or_enter_the_exchange_starts_nothing(stand_in: 
         assert words in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
         assert stand_in.pem not in done.stderr
-    for folder in "abcdefgh":
+    for folder in "abcdefghijkl":
         state = {path.name for path in (tmp_path / folder).glob("*")} if (tmp_path / folder).exists() else set()
         assert state <= {"lock"}, "nothing is half-started"
+
+
+def test_a_paper_account_begins_with_its_own_cash_and_ledger(stand_in: StandIn) -> None:
+    with public(stand_in) as data:
+        market = next(m for event in data.open_events() for m, _ in event.markets)
+    request = OrderRequest(
+        "p", market.ticker, Outcome.YES, Count(100), Price(9_900), TimeInForce.IMMEDIATE_OR_CANCEL, 0
+    )
+    fill = Fill("t", "o", market.ticker, Outcome.YES, Count(100), Price(4_000), Cash(20_000), 1)
+    store = MemoryPaperStore()
+    store.append(0, [PaperOrder(request, "o", 1, (fill,), (Count(100),))], [])
+
+    class Tables(Stores):
+        paper = store  # type: ignore[assignment]
+
+    settings = Settings(mode=Mode.PAPER, rest_url=stand_in.access.hosts.rest_url, paper_cash="50.00")
+    venue = PaperVenue(replace(stand_in.access, exchange=Exchange.PROD))
+    try:
+        with pytest.raises(StateError, match="before its table"):
+            venue.account([])
+        venue.begin()
+        venue.check()
+        venue.deployed(settings, Tables(settings, lambda service: pytest.fail(service)))
+        assert (venue.mode, venue.stands_in) == (Mode.PAPER, True)
+        assert venue.key_secret()["key_id"] == "key"
+        assert set(venue.account([])["initial_cash"].values()) == {50_000_000}
+        entry = fill_entry(fill, "b1")
+        assert reconcile([entry], venue.account([entry])).matches
+        missed = reconcile([], venue.account([]))
+        assert (missed.cash_difference, missed.fee_difference) == (420_000, -20_000)
+        assert missed.positions_differ == (market.ticker,)
+    finally:
+        venue.close()
+
+
+@contextlib.contextmanager
+def public(stand_in: StandIn) -> Iterator[KalshiMarketData]:
+    client = RestClient(base_url=stand_in.access.hosts.rest_url, credentials=None, clock=stand_in.access.clock)
+    yield KalshiMarketData(client, stand_in.access.clock)
+    client.close()
+
+
+def test_states_and_fees_of_markets_are_read_without_a_key(stand_in: StandIn) -> None:
+    with public(stand_in) as data:
+        listed = {m.ticker: m for event in data.open_events() for m, _ in event.markets}
+        states = data.market_states(list(listed))
+        fees = {event: data.fee_schedule(event) for event in {m.event_ticker for m in listed.values()}}
+    assert states.keys() == listed.keys()
+    for ticker, market in listed.items():
+        assert states[ticker].event_ticker == market.event_ticker
+        assert states[ticker].yes_payout is None
+        assert fees[market.event_ticker] == market.fees

@@ -18,7 +18,7 @@ from kalshi_arb.observability import EmfMetrics
 from kalshi_arb.settings import Settings
 from tests.cloud_samples import basket
 
-TABLES = ("books", "groups", "opportunities", "baskets", "ledger", "reservations", "status", "alerts")
+TABLES = ("books", "groups", "opportunities", "baskets", "ledger", "reservations", "status", "alerts", "paper")
 ENVIRONMENT = {
     "KALSHI_ARB_MODE": "paper",
     "KALSHI_ARB_REST_URL": "http://127.0.0.1:9/trade-api/v2",
@@ -122,6 +122,18 @@ def test_every_use_case_is_composed_once(clients: list[str], builder: str, kind:
 def test_every_port_is_built_once(clients: list[str], port: str) -> None:
     settings = bootstrap.settings()
     assert getattr(bootstrap, port)(settings) is getattr(bootstrap, port)(settings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("simulated", "KalshiTrading"), ("demo", "KalshiTrading"), ("paper", "PaperTrading"), ("live", "KalshiTrading")],
+)
+def test_the_mode_alone_decides_who_trades(
+    clients: list[str], environment: pytest.MonkeyPatch, mode: str, kind: str
+) -> None:
+    environment.setenv("KALSHI_ARB_MODE", mode)
+    assert type(bootstrap.trading(bootstrap.settings())).__name__ == kind
+    assert ("secretsmanager" in clients) is (kind == "KalshiTrading"), "on paper no key is read"
 
 
 def test_clients_are_built_for_what_is_used_only(clients: list[str]) -> None:

@@ -564,3 +564,43 @@ def test_a_quote_that_is_no_count_is_an_error_and_no_silent_zero() -> None:
     exchange = Exchange(ok({"markets": [quote("E1", "many", "0.00")]}))
     with pytest.raises(WireFormatError, match="quote in E1"):
         list(exchange.data.combo_events())
+
+
+def state(ticker: str, status: str, **more: object) -> dict[str, object]:
+    return {"ticker": ticker, "event_ticker": "KXA", "status": status, **more}
+
+
+def test_market_states_tell_payouts_of_finalized_markets_only() -> None:
+    rows = [
+        state("A", "active", result=""),
+        state("B", "determined", result="yes", settlement_value_dollars="1.0000"),
+        state("C", "finalized", result="scalar", settlement_value_dollars="0.2500"),
+        state("D", "finalized", result="no"),
+        state("OTHER", "active"),
+    ]
+    exchange = Exchange(ok({"markets": rows}))
+    states = exchange.data.market_states(["A", "B", "C", "D", "A"])
+    assert {ticker: (found.status, found.yes_payout) for ticker, found in states.items()} == {
+        "A": (MarketStatus.ACTIVE, None),
+        "B": (MarketStatus.DETERMINED, None),
+        "C": (MarketStatus.FINALIZED, 2_500),
+        "D": (MarketStatus.FINALIZED, 0),
+    }
+    assert exchange.queries() == [[("tickers", "A,B,C,D"), ("limit", "1000")]]
+
+
+@pytest.mark.parametrize("row", [state("A", "asleep"), state("A", "finalized"), state("A", "finalized", result="void")])
+def test_a_market_state_that_cannot_be_read_is_an_error(row: dict[str, object]) -> None:
+    with pytest.raises(WireFormatError, match="market A"):
+        Exchange(ok({"markets": [row]})).data.market_states(["A"])
+
+
+def test_fees_of_an_event_are_its_series_or_its_override() -> None:
+    event = {"event_ticker": "KXA-1", "series_ticker": "KXA", "mutually_exclusive": False}
+    series = ok({"series": {"ticker": "KXA", "fee_type": "quadratic", "fee_multiplier": 0.5}})
+    assert Exchange(ok({"event": event}), series).data.fee_schedule("KXA-1") == FeeSchedule(FeeType.QUADRATIC, 5_000)
+    override = {**event, "fee_type_override": "quadratic", "fee_multiplier_override": 2}
+    assert Exchange(ok({"event": override}), series).data.fee_schedule("KXA-1").multiplier == 20_000
+    odd = {**event, "fee_type_override": "quadratic", "fee_multiplier_override": -1}
+    with pytest.raises(WireFormatError, match="fees of KXA-1"):
+        Exchange(ok({"event": odd}), series).data.fee_schedule("KXA-1")

@@ -20,7 +20,13 @@ def test_the_least_settings_and_their_defaults() -> None:
 
 def test_every_field_has_its_variable() -> None:
     numbers = {"smallest_fill", "book_depth", "max_book_age_ms", "snapshot_interval_ms"}
-    special = {"mode": "live", "account": "cent", "rest_url": "https://x", "ws_url": "wss://x", "log_level": "DEBUG"}
+    special = {
+        "mode": "live",
+        "account": "cent",
+        "rest_url": "https://x",
+        "ws_url": "wss://x",
+        "log_level": "DEBUG",
+    } | {"paper_cash": "12.5"}
     environment = {
         f"KALSHI_ARB_{field.upper()}": special.get(field, "77" if field in numbers else f"the {field}")
         for field in Settings.model_fields
@@ -28,6 +34,7 @@ def test_every_field_has_its_variable() -> None:
     settings = read_settings(environment)
     for field in Settings.model_fields.keys() - special.keys():
         assert getattr(settings, field) == (77 if field in numbers else f"the {field}")
+    assert settings.paper_cash == "12.5"
     assert settings.mode is Mode.LIVE
     assert settings.account.precision is Precision.CENT
 
@@ -53,6 +60,8 @@ def test_all_four_modes(mode: Mode) -> None:
         ("MAX_BOOK_AGE_MS", "-1"),
         ("SNAPSHOT_INTERVAL_MS", "49"),
         ("LOG_LEVEL", "loud"),
+        ("PAPER_CASH", "-5"),
+        ("PAPER_CASH", "$5"),
     ],
 )
 def test_a_malformed_setting_is_named(name: str, value: str) -> None:

@@ -12,6 +12,7 @@ from kalshi_arb.ports import (
     LedgerStore,
     Notifier,
     OpportunityStore,
+    PaperStore,
     Queue,
     ReservationStore,
     StatusStore,
@@ -92,6 +93,13 @@ class Stores:
         from kalshi_arb.aws.records import DynamoAlertStore
 
         return DynamoAlertStore(self._table("alerts_table", "alert_id"))
+
+    @cached_property
+    def paper(self) -> PaperStore:
+        """The paper account."""
+        from kalshi_arb.aws.paper import DynamoPaperStore
+
+        return DynamoPaperStore(self._table("paper_table", "paper_id"))
 
     @cached_property
     def candidates(self) -> Queue:

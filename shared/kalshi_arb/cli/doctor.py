@@ -106,7 +106,7 @@ def findings() -> Iterator[Finding]:
 
 def exchange_access(exchange: str, key_file: Path, key_id: str) -> ExchangeAccess:
     """What to check, with the hosts of the settings if they name any. Only the demo exchange is ever traded on from
-    here, so only there must the key be allowed to write.
+    here, so only there must the key be allowed to write; on paper it need not be there either.
 
     :raises SettingsError: the key file or a host cannot be used.
     """

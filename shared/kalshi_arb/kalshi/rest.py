@@ -17,13 +17,14 @@ import msgspec
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.book import BookSnapshot
-from kalshi_arb.domain.errors import ExchangeError, SettingsError
+from kalshi_arb.domain.errors import DomainError, ExchangeError, SettingsError
+from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.portfolio import Fill, OrderReport, OrderRequest, Settlement
 from kalshi_arb.kalshi import schemas
 from kalshi_arb.kalshi.errors import AuthError, RejectedError, RetryableError, UnknownOutcomeError, WireFormatError
 from kalshi_arb.kalshi.signing import Credentials, Signer
-from kalshi_arb.ports import EventListing
+from kalshi_arb.ports import EventListing, MarketState
 
 T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
@@ -290,6 +291,30 @@ class KalshiMarketData:
                 if wire.ticker in chunk:
                     books[wire.ticker] = schemas.to_book(wire, received_ms)
         return books
+
+    def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
+        """Where these markets stand, up to 15 seconds old: the listing is cached on its way.
+
+        :raises ExchangeError: a call failed, or a market cannot be read.
+        """
+        states: dict[str, MarketState] = {}
+        for chunk in _chunks(list(dict.fromkeys(tickers)), BOOKS_PER_CALL):
+            reply = self._client.get("markets", schemas.StatesReply, [("tickers", ",".join(chunk)), ("limit", PAGE)])
+            states.update({wire.ticker: schemas.to_state(wire) for wire in reply.markets if wire.ticker in chunk})
+        return states
+
+    def fee_schedule(self, event_ticker: str) -> FeeSchedule:
+        """What the event's markets charge: its own override, else its series' schedule.
+
+        :raises ExchangeError: a call failed, or a multiplier cannot be read.
+        """
+        reply = self._client.get(f"events/{event_ticker}", schemas.EventReply)
+        event = schemas.read(reply.event, schemas.EventWire, "event")
+        series = self._client.get(f"series/{event.series_ticker}", schemas.SeriesReply).series
+        try:
+            return schemas.fee_schedule(event, series)
+        except DomainError as error:
+            raise WireFormatError(f"fees of {event_ticker}: {error}") from error
 
 
 class KalshiTrading:

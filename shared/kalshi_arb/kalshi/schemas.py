@@ -33,7 +33,7 @@ from kalshi_arb.domain.money import (
 )
 from kalshi_arb.domain.portfolio import Fill, OrderReport, OrderRequest, Settlement
 from kalshi_arb.kalshi.errors import WireFormatError
-from kalshi_arb.ports import EventListing
+from kalshi_arb.ports import EventListing, MarketState
 
 T = TypeVar("T")
 Amount = str | int | float
@@ -129,6 +129,22 @@ class QuotesReply(msgspec.Struct):
     """One page of ``GET /markets``, newest first."""
 
     markets: list[QuoteWire]
+
+
+class StateWire(msgspec.Struct):
+    """Where a market of a listing stands. ``settlement_value_dollars`` is the payout of one YES."""
+
+    ticker: str
+    event_ticker: str
+    status: str
+    result: str = ""
+    settlement_value_dollars: Amount | None = None
+
+
+class StatesReply(msgspec.Struct):
+    """``GET /markets`` with tickers: never more than one page."""
+
+    markets: list[StateWire]
 
 
 class BookLevels(msgspec.Struct):
@@ -490,6 +506,25 @@ def to_settlement(wire: SettlementWire) -> Settlement:
     else:
         raise WireFormatError(f"settlement of {wire.ticker}: result {wire.market_result!r}, value {wire.value!r}")
     return Settlement(wire.ticker, payout, Cash(wire.revenue * _CASH_PER_CENT), time_ms(wire.settled_time))
+
+
+def to_state(wire: StateWire) -> MarketState:
+    """Map where a market stands; nothing is paid before it is finalized.
+
+    :raises WireFormatError: an unknown status, or a finalized market that names no payout.
+    """
+    try:
+        status = MarketStatus(wire.status)
+        payout = None if wire.settlement_value_dollars is None else price_from_wire(wire.settlement_value_dollars)
+    except (ValueError, DomainError) as error:
+        raise WireFormatError(f"market {wire.ticker}: {error}") from error
+    if status is not MarketStatus.FINALIZED:
+        return MarketState(wire.ticker, wire.event_ticker, status, None)
+    if payout is None:
+        payout = {"yes": ONE_DOLLAR, "no": Price(0)}.get(wire.result)
+    if payout is None:
+        raise WireFormatError(f"market {wire.ticker} is finalized with result {wire.result!r} and no value")
+    return MarketState(wire.ticker, wire.event_ticker, status, payout)
 
 
 def to_balances(reply: BalanceReply) -> dict[int, Cash]:
