@@ -27,7 +27,7 @@ _NOTHING = "default-src 'none'; frame-ancestors 'none'"
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """An HTTP API request of payload format 2.0 answers a response of the same format."""
     with bootstrap.observability("api").invocation(context):
-        answer: dict[str, Any] = _app().resolve(event, context)  # type: ignore[arg-type]
+        answer: dict[str, Any] = _app().resolve(event, context)  # type: ignore[arg-type]  # the runtime's own context
         return answer
 
 

@@ -28,4 +28,4 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             log.info("candidate judged", extra={"group_id": candidate.group_id, **asdict(handled)})
 
         processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-        return dict(process_partial_response(event, judge, processor, context))  # type: ignore[arg-type]
+        return dict(process_partial_response(event, judge, processor, context))  # type: ignore[arg-type]  # the runtime's own context

@@ -27,5 +27,5 @@ def _unread(event: dict[str, Any], context: object) -> dict[str, Any]:
         decode(record.body, Lifecycle)
 
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-    answer: dict[str, Any] = dict(process_partial_response(event, read, processor, context))  # type: ignore[arg-type]
+    answer: dict[str, Any] = dict(process_partial_response(event, read, processor, context))  # type: ignore[arg-type]  # the runtime's own context
     return answer
