@@ -24,7 +24,7 @@ deploy-local:  ## the real sam build and sam deploy against the embedded AWS: sm
 	@exec $(BIN)/python -m infra.local.deploy_check $(ARGS)
 
 test:  ## environment, lint, types, all tests with coverage
-	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam
+	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam .venv-sdk
 	@$(MAKE) --no-print-directory check
 	@echo "tests ..."
 	@$(BIN)/coverage erase
@@ -45,13 +45,13 @@ types:
 	@$(BIN)/mypy
 
 lock:  ## resolve the requirements again (needs uv) into hashed files that name no package index
-	@for name in infra/env/requirements infra/env/sam; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-emit-find-links --no-header --no-annotate $$name.in -o $$name.txt; done
+	@for name in 3.11:infra/env/requirements 3.11:infra/env/sam 3.13:infra/env/sdk 3.12:infra/env/bench; do \
+	  uv pip compile --quiet --universal --python-version $${name%%:*} --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --no-header --no-annotate $${name#*:}.in -o $${name#*:}.txt; done
 	@for name in shared/requirements feed_container/requirements; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate -c infra/env/requirements.txt $$name.in -o $$name.txt; done
 
 clean:  ## remove everything that was made here, the local run's state included
-	@rm -rf .venv .venv-sam .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage infra/env/.lock
+	@rm -rf .venv .venv-sam .venv-sdk .venv-bench .local .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage infra/env/.lock
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 Run by the Makefile with whatever ``python3`` the machine has, so it uses nothing but the standard library. A second
 run with nothing changed only compares one stamp. Everything it says goes to standard error.
 
-    python3 infra/env/bootstrap.py [.venv] [.venv-sam]
+    python3 infra/env/bootstrap.py [.venv] [.venv-sam] [.venv-sdk] [.venv-bench]
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = {".venv": ROOT / "infra/env/requirements.txt", ".venv-sam": ROOT / "infra/env/sam.txt"}
+LOCKS = {
+    ".venv": ROOT / "infra/env/requirements.txt",
+    ".venv-sam": ROOT / "infra/env/sam.txt",
+    ".venv-sdk": ROOT / "infra/env/sdk.txt",
+    ".venv-bench": ROOT / "infra/env/bench.txt",
+}
 # 3.13 is what the functions run on; the others are good enough to develop with.
 VERSIONS = ("3.13", "3.12", "3.11")
+# What some packages need at least. Without such a Python their environment is left out, and said to be.
+NEEDED = {".venv-sdk": ("3.13",), ".venv-bench": ("3.13", "3.12")}
 PROBE = "import ensurepip, ssl, sys, venv; print('.'.join(map(str, sys.version_info[:3])), sys.executable)"
 
 
@@ -67,13 +74,16 @@ def probe(python: str) -> str | None:
     return done.stdout.split()[0] if done.returncode == 0 and done.stdout else None
 
 
-def find_python() -> tuple[str, str]:
-    """The newest usable interpreter and its version."""
-    for version in VERSIONS:
+def python_for(name: str) -> tuple[str, str] | None:
+    """The newest usable interpreter for an environment and its version, or None when that one may be left out."""
+    for version in NEEDED.get(name, VERSIONS):
         for python in candidates(version):
             found = probe(python)
             if found and found.startswith(version + "."):
                 return python, found
+    if name in NEEDED:
+        say(f"{name}: left out, it needs Python {' or '.join(NEEDED[name])}")
+        return None
     fail(
         "no usable Python 3.13, 3.12 or 3.11 with venv, ensurepip and ssl was found; "
         "install one (on Debian: apt-get install python3 python3-venv) and run this again"
@@ -108,7 +118,10 @@ def make(name: str) -> None:
     if stamp.is_file() and stamp.read_text() == wanted and (folder / "bin/python").exists():
         return
     started = time.monotonic()
-    python, version = find_python()
+    found = python_for(name)
+    if found is None:
+        return
+    python, version = found
     packages = sum(1 for line in lock.read_text().splitlines() if "==" in line and not line.startswith(" "))
     say(f"{name}: Python {version} ({python}), {packages} locked packages; the first time takes about a minute ...")
     shutil.rmtree(folder, ignore_errors=True)

@@ -35,7 +35,7 @@ def test_a_shim_that_fails_is_passed_over(script: ModuleType, tmp_path: Path, mo
     monkeypatch.setenv("PATH", str(tmp_path / "shims"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PYENV_ROOT", raising=False)
-    assert script.find_python() == (str(real), "3.13.9")
+    assert script.python_for(".venv") == (str(real), "3.13.9")
 
 
 def test_the_newest_version_that_runs_is_preferred(
@@ -47,7 +47,7 @@ def test_the_newest_version_that_runs_is_preferred(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PYENV_ROOT", raising=False)
     monkeypatch.setattr(sys, "version_info", (3, 10, 0))
-    assert script.find_python() == (str(newer), "3.12.1")
+    assert script.python_for(".venv") == (str(newer), "3.12.1")
 
 
 def test_no_usable_python_is_one_clear_line(
@@ -59,9 +59,21 @@ def test_no_usable_python_is_one_clear_line(
     monkeypatch.setattr(sys, "version_info", (3, 10, 0))
     monkeypatch.setattr(script, "probe", lambda _python: None)
     with pytest.raises(SystemExit) as ended:
-        script.find_python()
+        script.python_for(".venv")
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith("error: no usable Python 3.13, 3.12 or 3.11")
+
+
+def test_an_environment_that_needs_a_newer_python_is_left_out_and_said_to_be(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executable(tmp_path / "bin/python3.12", "#!/bin/sh\necho 3.12.1 x\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PYENV_ROOT", raising=False)
+    monkeypatch.setattr(sys, "version_info", (3, 12, 0))
+    assert script.python_for(".venv-sdk") is None
+    assert capsys.readouterr().err == ".venv-sdk: left out, it needs Python 3.13\n"
 
 
 def test_an_unknown_environment_is_refused() -> None:
@@ -72,7 +84,14 @@ def test_an_unknown_environment_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "lock",
-    ["infra/env/requirements.txt", "infra/env/sam.txt", "shared/requirements.txt", "feed_container/requirements.txt"],
+    [
+        "infra/env/requirements.txt",
+        "infra/env/sam.txt",
+        "infra/env/sdk.txt",
+        "infra/env/bench.txt",
+        "shared/requirements.txt",
+        "feed_container/requirements.txt",
+    ],
 )
 def test_locks_pin_every_package_with_hashes_and_name_no_index(lock: str) -> None:
     text = (ROOT / lock).read_text()
