@@ -11,22 +11,23 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 import psutil
-from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.exchange.tape_terms import load_tape
 from infra.local.account import EVERY_ROW, Account, AccountReader, as_json, as_text
-from infra.local.children import Child, ChildError, tail
+from infra.local.beats import Beats
+from infra.local.children import Child, ChildError
 from infra.local.cloud import EmbeddedCloud
 from infra.local.endpoint import cloud_environment, local_client, local_session
+from infra.local.feed_process import FeedProcess
 from infra.local.leftovers import ChildRecord
 from infra.local.log_driver import LogDriver
 from infra.local.slack import FakeSlack
@@ -46,25 +47,9 @@ from kalshi_arb.ports import StatusStore
 from kalshi_arb.settings import PREFIX, Mode, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-# The cloud's scheduler counts in minutes; a demonstration counts in seconds.
 STOPPED_BY = "runner"
-# Fired in this order when several are due: without groups nothing else has anything to do.
-BEATS = {
-    "schedule_discovery.json": 20.0,
-    "schedule_settlement.json": 2.0,
-    "schedule_sweeper.json": 5.0,
-    "schedule_alerts.json": 10.0,
-}
-BEAT_FUNCTIONS = {
-    "schedule_settlement.json": "SettlementFunction",
-    "schedule_sweeper.json": "SweeperFunction",
-    "schedule_discovery.json": "DiscoveryFunction",
-    "schedule_alerts.json": "AlertsFunction",
-}
 # The feed runs as a process of this machine; every mode but simulated wants an image named all the same.
 FEED_IMAGE = "kalshi-arb-feed:local"
-# Exit codes by which the feed says that its settings or its key cannot be used.
-FEED_REFUSALS = frozenset({2, 3})
 # What a new state begins with when the person leaves it open.
 BEGINNING = {"seed": 7, "cash": 10_000}
 DRAIN_SECONDS = 5.0
@@ -271,7 +256,7 @@ class Runner:
                 raise RunError(f"the stack was deployed, but its {check.name} is wrong: {check.found}")
         venue.deployed(settings, stores)
         lift_own_stop(stores.status)
-        feed = _FeedService(
+        feed = FeedProcess(
             logs / "feed.log",
             {**aws, **environment},
             lambda output: LogDriver(cloud.url, report.resources["FeedLogs"], f"feed/{time.time_ns()}", output),
@@ -279,7 +264,7 @@ class Runner:
             self._children,
         )
         stack.callback(feed.stop)
-        beats = _Beats(client("lambda"), report, self._note_beat_error)
+        beats = Beats(client("lambda"), report, self._note_beat_error)
         if life.continued:
             swept = beats.fire("schedule_sweeper.json", {"drivers_ended_ms": drivers_ended_ms}) or {}
             self._say(f"open baskets: {swept.get('resumed', 0)} resumed, {swept.get('abandoned', 0)} given up unsent")
@@ -391,8 +376,8 @@ class Runner:
         self,
         reader: AccountReader,
         stores: bootstrap.Stores,
-        beats: "_Beats",
-        feed: "_FeedService",
+        beats: Beats,
+        feed: FeedProcess,
         cloud: EmbeddedCloud,
         venue: Venue,
         report: StackReport,
@@ -444,7 +429,7 @@ class Runner:
             self._say(line)
         return tape_json(stats, locks)
 
-    def _final(self, reader: AccountReader, beats: "_Beats", seconds: float) -> Account:
+    def _final(self, reader: AccountReader, beats: Beats, seconds: float) -> Account:
         for _ in range(RECONCILE_TRIES):
             beats.fire("schedule_settlement.json")
             reconciliation = reader.reconcile()
@@ -455,7 +440,7 @@ class Runner:
         account.reconciliation = reconciliation
         return account
 
-    def _check_alive(self, feed: "_FeedService", cloud: EmbeddedCloud, venue: Venue) -> None:
+    def _check_alive(self, feed: FeedProcess, cloud: EmbeddedCloud, venue: Venue) -> None:
         feed.keep_running()
         venue.check()
         if not cloud.is_alive():
@@ -512,95 +497,3 @@ def lift_own_stop(status: StatusStore) -> None:
     if control.get("by") == STOPPED_BY:
         kept = {name: value for name, value in control.items() if name != "by"}
         status.put(COMPONENT, {**kept, "stop": False})
-
-
-class _FeedService:
-    """The feed as the cloud's container service would keep it: started again when it dies, but not when it says that
-    its settings or its key are wrong, which no restart mends."""
-
-    def __init__(
-        self,
-        log: Path,
-        environment: Mapping[str, str],
-        driver: Callable[[IO[str]], LogDriver],
-        say: Callable[[str], None],
-        children: ChildRecord,
-    ) -> None:
-        self._log = log
-        self._environment = environment
-        self._make_driver = driver
-        self._say = say
-        self._children = children
-        self._start()
-
-    def _start(self) -> None:
-        self._child = Child("feed", ["-m", "feed"], self._log, self._environment)
-        self._children.add(self._child.process.pid)
-        self._driver = self._make_driver(self._child.output)
-        self._driver.start()
-
-    def keep_running(self) -> None:
-        """Start it again if it has died. :raises ChildError: it refuses to run."""
-        code = self._child.ended
-        if code is None:
-            return
-        if code in FEED_REFUSALS:
-            raise ChildError(f"the feed refuses to run (code {code}): {tail(self._log, 1)}")
-        self._say(f"warning: the feed ended with code {code}; starting it again")
-        self.stop()
-        self._start()
-
-    def stop(self) -> None:
-        """End it and hand its last lines over."""
-        self._child.end(3)
-        self._driver.wait(3)
-        self._child.stop(0)
-
-
-class _Beats:
-    """Fires the schedules' functions with the events of ``events/``."""
-
-    def __init__(self, functions: Any, report: StackReport, complain: Callable[[str], None]) -> None:
-        self._functions = functions
-        self._names = {event: report.resources[logical] for event, logical in BEAT_FUNCTIONS.items()}
-        self._payloads = {event: json.loads((ROOT / "events" / event).read_text()) for event in BEATS}
-        self._complain = complain
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="beats", daemon=True)
-
-    def fire(self, event: str, more: Mapping[str, object] | None = None) -> dict[str, Any] | None:
-        """Invoke one function and wait; a failure is told, not raised: the schedule comes again.
-
-        :param more: fields beside those of the event's file
-        :returns: what it answered, None when it failed
-        """
-        payload = json.dumps({**self._payloads[event], **(more or {})})
-        try:
-            answer = self._functions.invoke(FunctionName=self._names[event], Payload=payload)
-        except (BotoCoreError, ClientError) as error:
-            self._complain(f"{event}: {error}")
-            return None
-        body = answer["Payload"].read().decode()
-        if answer.get("FunctionError"):
-            self._complain(f"{event}: {body[:300]}")
-            return None
-        result: dict[str, Any] = json.loads(body)
-        return result
-
-    def start(self) -> None:
-        """Begin to fire on time."""
-        self._thread.start()
-
-    def _loop(self) -> None:
-        due = dict.fromkeys(BEATS, time.monotonic())
-        while not self._ending.wait(0.2):
-            for event, interval in BEATS.items():
-                if time.monotonic() >= due[event]:
-                    due[event] = time.monotonic() + interval
-                    self.fire(event)
-
-    def stop(self) -> None:
-        """Stop firing and wait for the one in flight."""
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join(15)

@@ -90,6 +90,7 @@ def public() -> str:
         (pem(rsa.generate_private_key(public_exponent=65_537, key_size=1024)), "1024 bits"),  # noqa: S505 - refused
         (pem(ec.generate_private_key(ec.SECP256R1())), "must be RSA or Ed25519"),
     ],
+    ids=["empty", "no PEM", "cut off", "escaped line ends", "public", "encrypted", "short RSA", "other curve"],
 )
 def test_an_unusable_key_is_one_line_without_the_key(text: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
