@@ -5,7 +5,7 @@ ARGS ?=
 N ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help env run crash deploy-local test check lint types tests lock clean
+.PHONY: help env run crash deploy-local bench-feed fuzz test check lint types lock clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,12 +23,19 @@ deploy-local:  ## the real sam build and sam deploy against the embedded AWS: sm
 	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam
 	@exec $(BIN)/python -m infra.local.deploy_check $(ARGS)
 
+bench-feed:  ## our stream, book and screen beside pykalshi and nautilus_trader, on the same frames (JSON)
+	@$(PYTHON) infra/env/bootstrap.py .venv .venv-bench
+	@PYTHONPATH=.:shared:feed_container .venv-bench/bin/python -m infra.bench.feed --json $(ARGS)
+
+fuzz: env  ## 100,000 mutated frames and 20,000 mutated replies: the long form of what the tests try
+	@KALSHI_ARB_FUZZ=full $(BIN)/pytest --quiet tests/property/test_stream_fuzz.py tests/property/test_rest_fuzz.py
+
 test:  ## environment, lint, types, all tests with coverage
 	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam .venv-sdk
 	@$(MAKE) --no-print-directory check
 	@echo "tests ..."
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest --cov --cov-report=term:skip-covered --quiet $(ARGS)
+	@$(BIN)/pytest --numprocesses 3 --cov --cov-report=term:skip-covered --quiet $(ARGS)
 	@for room in domain detection execution risk; do \
 	  $(BIN)/coverage report --include="shared/kalshi_arb/$$room/*" --format=total | \
 	    awk -v room=$$room '{ print "branch coverage of " room ": " $$1 " %"; exit ($$1 < 90) }' || exit 1; done

@@ -2,17 +2,20 @@
 what its fixtures start is started once, and whatever starts the whole system shares one process, so that two of them
 never compete for the machine."""
 
-from pathlib import Path
-
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-WHOLE_SYSTEM = "whole system"
-ROOMS = (Path("tests/e2e"), Path("tests/chaos"))
+WHOLE_SYSTEM = ("tests/chaos/", "tests/e2e/")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Name the process group of every test."""
-    for item in items:
-        file = item.path.relative_to(config.rootpath)
-        group = WHOLE_SYSTEM if file.parent in ROOMS else str(file)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadScopeScheduling):
+    """Hands out files, and the whole system's files as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "whole system" if nodeid.startswith(WHOLE_SYSTEM) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """The scheduler of every run with several processes."""
+    return ByFile(config, log)
