@@ -4,19 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalshi_arb.domain.book import Book, BookSide, BookSnapshot, BookVersion, Level
+from kalshi_arb.domain.book import Bids, Book, BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import BookError
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price
 
 
-def side(*levels: tuple[int, int]) -> BookSide:
-    made = BookSide()
+def side(*levels: tuple[int, int]) -> Bids:
+    made = Bids()
     made.replace([(Price(price), Count(size)) for price, size in levels])
     return made
 
 
-def listed(one: BookSide) -> list[tuple[int, int]]:
+def listed(one: Bids) -> list[tuple[int, int]]:
     return [(level.price, level.size) for level in one]
 
 
@@ -28,8 +28,8 @@ def test_levels_run_from_best_to_worst() -> None:
 
 
 def test_an_empty_side_has_no_best() -> None:
-    assert BookSide().best is None
-    assert listed(BookSide()) == []
+    assert Bids().best is None
+    assert listed(Bids()) == []
 
 
 def test_a_snapshot_replaces_and_never_merges() -> None:
@@ -72,7 +72,7 @@ def test_changes_say_whether_the_best_changed(
 
 
 def test_the_first_level_is_the_best() -> None:
-    assert BookSide().add(Price(10), 1) is True
+    assert Bids().add(Price(10), 1) is True
 
 
 @pytest.mark.parametrize(("price", "change"), [(4_000, -6), (3_000, -1), (0, 5), (ONE_DOLLAR, 5)])
@@ -85,7 +85,7 @@ def test_an_impossible_change_is_refused(price: int, change: int) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(-5, 9)), max_size=60))
 def test_a_side_is_the_sum_of_its_changes(changes: list[tuple[int, int]]) -> None:
-    bids, model = BookSide(), dict[int, int]()
+    bids, model = Bids(), dict[int, int]()
     for price, change in changes:
         size = model.get(price, 0) + change
         if size < 0:

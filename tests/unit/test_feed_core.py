@@ -134,6 +134,22 @@ def test_a_candidate_carries_its_group_and_the_arrival_of_its_frame() -> None:
     assert [book.ticker for book in candidate.books] == list(LADDER.tickers)
 
 
+def test_a_snapshot_that_changes_sizes_alone_is_judged_where_a_candidate_stands() -> None:
+    bench = open_bench()
+    bench.lift(20)
+    bench.core.judge(bench.now)
+    assert len(bench.sent) == 1
+    bench.now += 1_000
+    bench.snapshot(HARD, {6_300: 700, 4_000: 1_000}, {})
+    bench.core.judge(bench.now)
+    assert len(bench.sent) == 2
+    bench.snapshot(EASY, {5_500: 1_000}, {4_100: 1_000})
+    bench.now += 1_000
+    bench.core.judge(bench.now)
+    bench.delta(HARD, "yes", 6_300, 100, 30)
+    assert bench.core.has_dirty
+
+
 def test_deep_changes_do_not_judge_anything() -> None:
     bench = open_bench()
     bench.core.judge(bench.now)

@@ -27,6 +27,7 @@ from feed.workers import Worker
 from kalshi_arb import bootstrap
 from kalshi_arb.detection.screen import Screen
 from kalshi_arb.domain.errors import SettingsError, StoreError
+from kalshi_arb.domain.group_record import GroupRecord, SuspensionReason, resume, suspend
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.fakes import (
     ManualClock,
@@ -194,22 +195,27 @@ def test_too_many_candidates_cost_the_oldest_and_too_many_books_none() -> None:
 
 
 def watcher_of(
-    groups: MemoryGroupStore, status: MemoryStatusStore, seen: list[Sequence[Group]], watched: list[frozenset[str]]
+    groups: MemoryGroupStore,
+    status: MemoryStatusStore,
+    seen: list[Sequence[Group]],
+    watched: list[frozenset[str]],
+    suspended: list[frozenset[str]] | None = None,
 ) -> GroupWatcher:
     def take(screen: Screen, found: Sequence[Group]) -> None:
         assert [screen.group(one.group_id) for one in found] == list(found)
         seen.append(found)
 
     return GroupWatcher(
-        groups=groups, status=status, poll_s=0.001, on_groups=take, on_watch=watched.append, on_crash=no_crash
-    )
+        groups=groups, status=status, poll_s=0.001, on_groups=take, on_watch=watched.append, on_crash=no_crash,
+        on_suspended=([] if suspended is None else suspended).append,
+    )  # fmt: skip
 
 
-def test_groups_are_read_once_for_each_version() -> None:
+def test_all_groups_are_read_once_and_later_only_those_that_changed() -> None:
     class Counting(MemoryGroupStore):
         reads = 0
 
-        def all(self) -> list[Group]:
+        def all(self) -> list[GroupRecord]:
             self.reads += 1
             return super().all()
 
@@ -218,14 +224,32 @@ def test_groups_are_read_once_for_each_version() -> None:
     watched: list[frozenset[str]] = []
     watcher = watcher_of(groups, status, seen, watched)
     watcher.start()
-    groups.replace_all([group("> 1", "> 2")])
+    groups.hold([group("> 1", "> 2")])
     eventually(lambda: len(seen) == 1)
     status.put("watch", {"groups": ["G", 5]})
     eventually(lambda: watched == [frozenset({"G"})])
-    groups.replace_all([])
+    groups.hold([])
     eventually(lambda: len(seen) == 2)
     watcher.stop()
-    assert (groups.reads, watcher.errors) == (2, 0)
+    assert (groups.reads, watcher.errors) == (1, 0)
+
+
+def test_a_suspension_is_handed_on_without_a_new_screen() -> None:
+    groups = MemoryGroupStore([group("> 1", "> 2")])
+    (record,) = groups.all()
+    seen: list[Sequence[Group]] = []
+    suspended: list[frozenset[str]] = []
+    watcher = watcher_of(groups, MemoryStatusStore(), seen, [], suspended)
+    watcher.start()
+    eventually(lambda: len(seen) == 1)
+    stop = suspend(record, SuspensionReason.ANNOUNCED, "a strike changed", now_ms=5)
+    groups.write([stop])
+    eventually(lambda: suspended == [frozenset({record.group_id})])
+    assert stop.after is not None
+    groups.write([resume(stop.after, read_ms=9, now_ms=9)])
+    eventually(lambda: suspended[1:] == [frozenset()])
+    watcher.stop()
+    assert len(seen) == 1
 
 
 def test_a_group_store_that_refuses_is_asked_again() -> None:
@@ -283,6 +307,9 @@ def test_a_status_names_what_people_and_alarms_look_at() -> None:
         "updated_ms": 5, "mode": "simulated", "epoch": 2, "connected": False, "frames": 0, "books": 0,
         "stale_books": 0, "gaps": 0, "resyncs": 0, "reconnects": 1, "candidates": 0, "groups": 0,
         "latency_ms": {"p50": 1.5, "p99": None}, "misses": [], "drops": {"a": 1, "b": 2},
+        "private": {
+            "heard_ms": 0, "fills": 0, "orders": 0, "differences": 0, "unmatched_orders": 0, "positions": {},
+        },
     }  # fmt: skip
 
 

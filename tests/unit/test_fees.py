@@ -1,28 +1,32 @@
-"""Fees against the exchange's own examples, its official table, and real fills."""
+"""Fees against the exchange's own examples and its official table."""
 
-import csv
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from kalshi_arb.domain.errors import AmountError, ProofError
+from kalshi_arb.domain.errors import AmountError, FeeError, ProofError
 from kalshi_arb.domain.fees import (
+    SIX_DECIMALS_FROM_MS,
     FeeSchedule,
     FeeType,
     Precision,
     Role,
+    RoundingRegime,
     charge,
+    fill_fees,
     model_fee,
     order_fee,
     order_fee_bound,
+    order_fee_least,
+    override_from_wire,
+    precision_from_wire,
+    regime_at,
     schedule_from_wire,
     trade_fee,
 )
-from kalshi_arb.domain.money import Cash, Count, Price, cash_from_wire, count_from_wire, notional, price_from_wire
+from kalshi_arb.domain.money import Cash, Count, Price, notional
 
 QUADRATIC = FeeSchedule(FeeType.QUADRATIC)
-REAL_FILLS = Path(__file__).resolve().parents[3] / "shared" / "data" / "fees" / "real_fills.csv"
 
 
 def one_fill(
@@ -93,26 +97,64 @@ def test_fills_of_one_order_share_their_roundings() -> None:
     ]  # fmt: skip
 
 
+def test_the_balance_of_three_fills_moves_in_whole_steps() -> None:
+    three = list(fill_fees(QUADRATIC, [(Price(550), Count(100))] * 3, Precision.DIRECT))
+    assert [one.change for one in three] == [-58_700, -58_600, -58_700]
+    assert [one.rebate for one in three] == [0, 100, 0]
+
+
+@pytest.mark.parametrize(("cents", "fee"), [(50, 88), (10, 32)])
+def test_half_the_rate_was_the_retired_index_rate(cents: int, fee: int) -> None:
+    half = FeeSchedule(FeeType.QUADRATIC, 5_000)
+    assert one_fill(cents * 100, 100, Precision.CENT, fee=half) == fee * 10_000
+
+
+@pytest.mark.parametrize(
+    ("revenue", "raw", "rounding", "nets"),
+    [
+        (-55_000, 8_500, 6_500, [15_000, 5_000, 15_000]),
+        (-150_000, 4_100, 5_900, [10_000, 0, 10_000]),
+        (-9_903, 500, 9_597, [10_097, 97, 97]),
+    ],
+)
+def test_the_worked_examples_of_the_older_page(revenue: int, raw: int, rounding: int, nets: list[int]) -> None:
+    """Sub-cent prices, fractional contracts, and both: three fills each, with the page's own trade fees."""
+    carried = Cash(0)
+    for net in nets:
+        result = charge(Cash(revenue), Cash(raw), Precision.CENT, carried, regime=RoundingRegime.CENTICENT)
+        assert (result.rounding, result.fee) == (rounding, net)
+        carried = result.accumulator
+
+
+def test_in_the_older_regime_a_cent_exactly_is_still_carried() -> None:
+    result = charge(Cash(-500_000), Cash(15_000), Precision.CENT, Cash(5_000), regime=RoundingRegime.CENTICENT)
+    assert (result.rounding, result.rebate, result.accumulator) == (5_000, 0, 10_000)
+    now = charge(Cash(-500_000), Cash(15_000), Precision.CENT, Cash(5_000))
+    assert (now.rebate, now.accumulator) == (10_000, 0)
+
+
+def test_the_rounding_rule_goes_by_date() -> None:
+    assert SIX_DECIMALS_FROM_MS == 1_788_220_800_000  # 2026-09-01T00:00:00Z
+    assert regime_at(SIX_DECIMALS_FROM_MS - 1) is RoundingRegime.CENTICENT
+    assert regime_at(SIX_DECIMALS_FROM_MS) is RoundingRegime.SIX_DECIMALS
+    fill = [(Price(130), Count(7_194))]
+    assert order_fee(QUADRATIC, fill, Precision.DIRECT, regime=RoundingRegime.CENTICENT) == 64_780
+    assert order_fee(QUADRATIC, fill, Precision.DIRECT) == 64_680
+
+
+def test_proceeds_round_differently_from_a_cost_of_the_same_size() -> None:
+    raw = trade_fee(QUADRATIC, Price(533), Count(100))
+    cost = charge(Cash(-53_300), raw, Precision.CENT)
+    proceeds = charge(Cash(53_300), raw, Precision.CENT)
+    assert raw == 3_533
+    assert (cost.change, cost.fee) == (-60_000, 6_700)
+    assert (proceeds.change, proceeds.fee) == (40_000, 13_300)
+
+
 def test_a_rebate_never_makes_a_fee_negative() -> None:
     result = charge(Cash(-100), Cash(0), Precision.DIRECT, Cash(950))
     assert result.fee == 0
     assert result.accumulator == 950
-
-
-def test_real_fills_cost_what_the_rule_says() -> None:
-    """All but one of the recorded fills were charged exactly what the current rule says. That one, 71.94 contracts at
-    0.0130, was charged by an earlier rule, which cost a grid step more."""
-    if not REAL_FILLS.exists():
-        pytest.skip("the recorded fills are not on this machine")
-    with REAL_FILLS.open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    differences = []
-    for row in rows:
-        schedule = schedule_from_wire("quadratic", row["fee_multiplier_inferred"])
-        level = [(price_from_wire(row["price_dollars_of_side"]), count_from_wire(row["count_fp"]))]
-        charged = cash_from_wire(row["fee_cost_charged"])
-        differences.append(charged - order_fee(schedule, level, Precision.DIRECT))
-    assert sorted(differences) == [0] * 21 + [100]
 
 
 def test_schedules_are_read_and_unknown_ones_are_not_tradable() -> None:
@@ -128,6 +170,23 @@ def test_schedules_are_read_and_unknown_ones_are_not_tradable() -> None:
     with pytest.raises(AmountError):
         schedule_from_wire("quadratic", "0.00001")
     assert not FeeSchedule(FeeType.QUADRATIC, -1).is_tradable()
+
+
+def test_an_override_is_both_fields_or_none() -> None:
+    assert override_from_wire(None, None) is None
+    assert override_from_wire("quadratic", 1) == QUADRATIC
+    assert override_from_wire("quadratic_with_maker_fees", "0.5") == FeeSchedule(FeeType.WITH_MAKER, 5_000)
+    for half in (("quadratic", None), (None, 1)):
+        with pytest.raises(FeeError, match="half a fee override"):
+            override_from_wire(*half)
+
+
+def test_accounts_have_one_of_two_precisions() -> None:
+    assert precision_from_wire("0.0001") is Precision.DIRECT
+    assert precision_from_wire(0.01) is Precision.CENT
+    for bad in ("0.001", "1", "cent", None):
+        with pytest.raises(AmountError):
+            precision_from_wire(bad)
 
 
 def test_halved_fees_are_half() -> None:
@@ -150,7 +209,26 @@ def test_nothing_bought_costs_nothing() -> None:
 def test_a_fee_free_market_costs_nothing_on_the_balance_grid() -> None:
     free = FeeSchedule(FeeType.QUADRATIC, 0)
     assert order_fee_bound(free, [(Price(4_000), Count(1_000))], Precision.DIRECT, Count(1)) == 0
-    # Off the grid each of two fills can lose a step that nothing gives back.
+    # Off the grid each of two fills rounds, and no fee is there to give anything back from.
     off_grid = [(Price(4_001), Count(250))]
-    assert order_fee_bound(free, off_grid, Precision.DIRECT, Count(125)) == 99 + 2 * 100
     assert notional(Price(4_001), Count(125)) % Precision.DIRECT == 25
+    assert order_fee(free, [(Price(4_001), Count(125))] * 2, Precision.DIRECT) == 2 * 75
+    assert order_fee_bound(free, off_grid, Precision.DIRECT, Count(125)) == 2 * 75
+    assert order_fee_least(free, off_grid, Precision.DIRECT) == 50
+
+
+def test_the_rest_of_an_order_may_be_too_small_to_give_a_rounding_back() -> None:
+    half = FeeSchedule(FeeType.QUADRATIC, 5_000)
+    sizes = [100, 100, 100, 101, 100, 102, 1]
+    fee = order_fee(half, [(Price(8_422), Count(size)) for size in sizes], Precision.DIRECT)
+    assert fee == 28_212
+    assert order_fee_bound(half, [(Price(8_422), Count(604))], Precision.DIRECT, Count(100)) >= fee
+    assert order_fee_least(half, [(Price(8_422), Count(604))], Precision.DIRECT) <= fee
+
+
+def test_bounds_know_the_role() -> None:
+    with_maker = FeeSchedule(FeeType.WITH_MAKER)
+    level = [(Price(5_000), Count(10_000))]
+    assert order_fee_least(with_maker, level, Precision.DIRECT, Role.MAKER) == 437_500
+    assert order_fee_bound(with_maker, level, Precision.DIRECT, Count(10_000), Role.MAKER) == 437_500
+    assert order_fee_bound(QUADRATIC, level, Precision.DIRECT, Count(100), Role.MAKER) == 0

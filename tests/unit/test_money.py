@@ -1,5 +1,7 @@
 """Integer money: reading what the exchange writes, and writing it back."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,8 +29,11 @@ from kalshi_arb.domain.money import (
 
 @pytest.mark.parametrize(
     ("text", "price"),
-    [("0.5600", 5_600), ("0", 0), ("1.0000", 10_000), ("0.0001", 1), ("0.56000000", 5_600), (0.56, 5_600), (1, 10_000)],
-)
+    [
+        ("0.56", 5_600), ("0.5600", 5_600), ("0.560000", 5_600), ("0.56000000", 5_600), ("0.055", 550), ("0.0001", 1),
+        ("0", 0), ("-0", 0), ("1.0000", 10_000), (0.56, 5_600), (0.0001, 1), (1, 10_000), (-0.0, 0), (0, 0),
+    ],
+)  # fmt: skip
 def test_prices_are_read_from_strings_and_bare_numbers(text: object, price: int) -> None:
     assert price_from_wire(text) == price
 
@@ -41,7 +46,52 @@ def test_what_is_no_price_is_refused(bad: str) -> None:
         price_from_wire(bad)
 
 
-@pytest.mark.parametrize("bad", [None, True, b"0.5", ["0.5"], float("nan"), float("inf"), 1e-7])
+@pytest.mark.parametrize(
+    ("number", "cash"),
+    [
+        (1e-05, 10), (1.2e-05, 12), (-1e-06, -1), (2.5e-05, 25), (0.1, 100_000), (1e15 / 10, 10**20),
+        (12_345_678.25, 12_345_678_250_000),
+    ],
+)  # fmt: skip
+def test_bare_numbers_are_read_as_they_were_written(number: float, cash: int) -> None:
+    assert cash_from_wire(number) == cash
+
+
+@given(st.integers(-(10**15), 10**15))
+def test_a_bare_number_reads_like_its_text(amount: int) -> None:
+    text = cash_to_wire(Cash(amount))
+    assert cash_from_wire(float(text)) == cash_from_wire(text) == amount
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(2, 8))
+def test_zeros_at_the_end_say_nothing(amount: int, decimals: int) -> None:
+    text = print_decimal(amount, 2)
+    assert count_from_wire(text + "0" * (decimals - 2)) == amount
+
+
+@given(st.text(alphabet="0123456789.-+eE \u0665_", max_size=12))
+def test_text_is_read_exactly_or_refused(text: str) -> None:
+    try:
+        amount = scale_decimal(text, 4)
+    except AmountError:
+        return
+    assert Fraction(text) == Fraction(amount, 10_000)
+
+
+def test_a_missing_amount_is_named() -> None:
+    with pytest.raises(AmountError, match="missing"):
+        price_from_wire(None)
+
+
+@pytest.mark.parametrize("bad", [1e-05, 0.00005, 0.43001])
+def test_a_bare_price_off_the_unit_is_refused(bad: float) -> None:
+    with pytest.raises(AmountError, match="finer"):
+        price_from_wire(bad)
+
+
+@pytest.mark.parametrize(
+    "bad", [None, True, b"0.5", ["0.5"], float("nan"), float("inf"), 1e-7, 1e-300, 1e300, 1e16, 1e15]
+)
 def test_other_types_and_strange_numbers_are_refused(bad: object) -> None:
     with pytest.raises(AmountError):
         scale_decimal(bad, 4)

@@ -14,6 +14,8 @@ from kalshi_arb.domain.errors import BookError
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price, complement
 
+_NO_BID = Price(0)
+
 
 class BookVersion(NamedTuple):
     """Orders the states of one book over reconnects and restarts.
@@ -34,14 +36,18 @@ class Level(NamedTuple):
     size: Count
 
 
-class BookSide:
-    """The resting bids of one outcome, best (highest) last. A sorted price list beside a dict."""
+class Bids:
+    """The resting bids of one outcome, best (highest) last. A sorted price list beside a dict.
 
-    __slots__ = ("_counts", "_prices")
+    ``top`` is the best price, 0 on an empty side: no bid can rest at 0.
+    """
+
+    __slots__ = ("_counts", "_prices", "top")
 
     def __init__(self) -> None:
         self._prices: list[Price] = []
         self._counts: dict[Price, Count] = {}
+        self.top = _NO_BID
 
     def replace(self, levels: Iterable[tuple[Price, Count]]) -> None:
         """Take over a snapshot: the old content is gone, an empty iterable empties the side.
@@ -55,42 +61,53 @@ class BookSide:
             counts[price] = count
         self._counts = counts
         self._prices = sorted(counts)
+        self.top = self._prices[-1] if counts else _NO_BID
 
     def add(self, price: Price, change: int) -> bool:
         """Apply a signed change to a level and say whether the best level (price or size) changed.
 
         :raises BookError: the level would become negative, or the price is outside 0 to 1 dollar.
         """
-        if not 0 < price < ONE_DOLLAR:
-            raise BookError(f"price {price} cannot rest on a book")
-        prices = self._prices
-        old = self._counts.get(price)
-        new = (old or 0) + change
+        counts = self._counts
+        old = counts.get(price)
+        if old is None:
+            return self._open(price, change)
+        new = old + change
+        if new > 0:
+            counts[price] = new  # type: ignore[assignment]  # Count() is a call, and every change comes through here
+            return price == self.top
         if new < 0:
             raise BookError(f"level {price} would become {new}")
-        if new == 0:
-            if old is None:
-                return False
-            del self._counts[price]
-            was_best = price == prices[-1]
+        del counts[price]
+        prices = self._prices
+        if price != self.top:
             del prices[bisect_left(prices, price)]
-            return was_best
-        self._counts[price] = Count(new)
-        if old is None:
-            if not prices or price > prices[-1]:
-                prices.append(price)
-                return True
-            insort(prices, price)
             return False
-        return price == prices[-1]
+        prices.pop()
+        self.top = prices[-1] if prices else _NO_BID
+        return True
+
+    def _open(self, price: Price, change: int) -> bool:
+        """The same where nothing rests yet."""
+        if not 0 < price < ONE_DOLLAR:
+            raise BookError(f"price {price} cannot rest on a book")
+        if change <= 0:
+            if change < 0:
+                raise BookError(f"level {price} would become {change}")
+            return False
+        self._counts[price] = Count(change)
+        if price > self.top:
+            self._prices.append(price)
+            self.top = price
+            return True
+        insort(self._prices, price)
+        return False
 
     @property
     def best(self) -> Level | None:
         """The highest bid, or None on an empty side."""
-        if not self._prices:
-            return None
-        price = self._prices[-1]
-        return Level(price, self._counts[price])
+        top = self.top
+        return Level(top, self._counts[top]) if top else None
 
     def __iter__(self) -> Iterator[Level]:
         """Levels from best to worst."""
@@ -108,17 +125,17 @@ class Book:
 
     def __init__(self, ticker: str) -> None:
         self.ticker = ticker
-        self.yes = BookSide()
-        self.no = BookSide()
+        self.yes = Bids()
+        self.no = Bids()
 
-    def side(self, outcome: Outcome) -> BookSide:
+    def side(self, outcome: Outcome) -> Bids:
         """The resting bids of one outcome."""
         return self.yes if outcome is Outcome.YES else self.no
 
     def is_crossed(self) -> bool:
         """Whether best YES bid + best NO bid reaches a dollar: true for moments inside one exchange millisecond."""
-        yes, no = self.yes.best, self.no.best
-        return yes is not None and no is not None and yes.price + no.price >= ONE_DOLLAR
+        yes, no = self.yes.top, self.no.top
+        return bool(yes and no) and yes + no >= ONE_DOLLAR
 
     def freeze(self, version: BookVersion, exchange_ms: int, alive_ms: int, depth: int) -> "BookSnapshot":
         """An immutable copy of the best ``depth`` levels of each side."""

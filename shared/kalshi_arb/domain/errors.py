@@ -5,6 +5,7 @@ KalshiArbError
 +-- DomainError            a value or a transition the domain forbids
 |   +-- AmountError        a price, count or cash that is off its unit
 |   +-- GridError          a price off the market's tick grid
+|   +-- FeeError           fee terms that contradict themselves
 |   +-- BookError          an order book message that cannot be true
 |   +-- ProofError         a bundle or group the verifier cannot judge
 |   |   +-- UnfitBookError     a book it rests on is missing, too old or crossed
@@ -35,6 +36,10 @@ class AmountError(DomainError):
 
 class GridError(DomainError):
     """A price is off the market's tick grid, or a grid is not one."""
+
+
+class FeeError(DomainError):
+    """Fee terms that contradict themselves, or a fee asked for in a way no account is charged."""
 
 
 class BookError(DomainError):

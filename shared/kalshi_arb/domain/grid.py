@@ -1,7 +1,13 @@
-"""Tick grids: which prices an order may carry. ``price_ranges`` of a market is the only authority."""
+"""Tick grids: which prices an order may carry.
+
+``price_ranges`` of a market is the only authority, never the name in ``price_level_structure``, and a grid may be
+replaced while the market lives (Kalshi API documentation, "Fixed-Point Representation" and the lifecycle message
+``price_level_structure_updated``). Grids are stated for YES prices.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from kalshi_arb.domain.errors import GridError
 from kalshi_arb.domain.money import ONE_DOLLAR, Price, ceil_div, price_from_wire, price_to_wire
@@ -34,7 +40,7 @@ class PriceGrid:
         for band in self.bands:
             if band.step <= 0 or band.end <= band.start or (band.end - band.start) % band.step:
                 raise GridError(f"band {band.start}..{band.end} does not fit its step {band.step}")
-        for left, right in zip(self.bands, self.bands[1:], strict=False):
+        for left, right in pairwise(self.bands):
             if left.end != right.start:
                 raise GridError(f"bands leave a gap or overlap between {left.end} and {right.start}")
 
@@ -43,6 +49,10 @@ class PriceGrid:
         if not 0 < price < ONE_DOLLAR:
             return False
         return any(band.start <= price <= band.end and (price - band.start) % band.step == 0 for band in self.bands)
+
+    def is_on_steps_of(self, step: Price) -> bool:
+        """Whether every legal price is a whole multiple of ``step``."""
+        return all(band.start % step == 0 and band.step % step == 0 for band in self.bands)
 
     def at_or_below(self, price: Price) -> Price | None:
         """The highest legal price that is not above ``price``, or None."""
@@ -78,6 +88,14 @@ class PriceGrid:
         """The next legal price below ``price``, or None at the bottom."""
         return self.at_or_below(Price(price - 1))
 
+    def require(self, price: Price) -> Price:
+        """The price itself, if an order may carry it. :raises GridError: it may not; the message names neighbours."""
+        if self.is_valid(price):
+            return price
+        neighbours = [legal for legal in (self.at_or_below(price), self.at_or_above(price)) if legal is not None]
+        nearest = " or ".join(price_to_wire(legal) for legal in neighbours) or "none"
+        raise GridError(f"an order cannot carry the price {price_to_wire(price)}; nearest legal: {nearest}")
+
 
 def grid_from_wire(ranges: Iterable[Mapping[str, object]]) -> PriceGrid:
     """Build a grid from a market's ``price_ranges``: ``[{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]``.
@@ -106,3 +124,5 @@ def grid_to_wire(grid: PriceGrid) -> list[dict[str, str]]:
 
 CENT_GRID = PriceGrid((Band(Price(0), ONE_DOLLAR, Price(100)),))
 """``linear_cent``: whole cents."""
+FINEST_GRID = PriceGrid((Band(Price(0), ONE_DOLLAR, Price(1)),))
+"""``center_centi_edge_centi_cent``: every price there is, 1e-4 dollars apart."""

@@ -1,7 +1,8 @@
 """Integer money: prices in 1e-4 dollars, counts in 1e-2 contracts, cash in 1e-6 dollars.
 
 ``price * count`` is exactly cash, so no rounding happens between the wire and the order. The exchange writes all
-three as decimal strings (two to six decimals) and some third parties have seen bare JSON numbers, so both parse.
+three as decimal strings (Kalshi API documentation, "Fixed-Point Representation": requests take up to four decimals in
+a price and two in a count, responses show up to six); bare JSON numbers have been seen too, so both are read.
 """
 
 import re
@@ -25,17 +26,20 @@ ONE_CONTRACT = Count(10**COUNT_DECIMALS)
 CASH_PER_DOLLAR = Cash(10**CASH_DECIMALS)
 
 _DECIMAL = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,12}))?\Z", re.ASCII)
+# How Python writes a small or large float; the exponent moves the point.
+_SCIENTIFIC = re.compile(r"(-?)(\d)(?:\.(\d{1,16}))?e([+-]\d{1,2})\Z", re.ASCII)
 
 
 def scale_decimal(value: object, decimals: int) -> int:
     """Read a decimal string or JSON number as an integer count of ``10**-decimals``.
 
-    :raises AmountError: not a plain decimal, or finer than the unit (trailing zeros are no precision).
+    :raises AmountError: missing, not a plain decimal, or finer than the unit (trailing zeros are no precision).
     """
+    if value is None:
+        raise AmountError("the amount is missing")
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise AmountError(f"expected a decimal string, got {value!r}")
-    # repr() of a float is the shortest decimal that reads back as the same float: what the sender wrote.
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else _written(value)
     match = _DECIMAL.match(text)
     if match is None:
         raise AmountError(f"not a plain decimal: {text!r}")
@@ -44,6 +48,21 @@ def scale_decimal(value: object, decimals: int) -> int:
         raise AmountError(f"{text} is finer than 1e-{decimals}")
     scaled = int(whole + fraction.ljust(decimals, "0"))
     return -scaled if sign else scaled
+
+
+def _written(number: float) -> str:
+    """The plain decimal that a bare number stood for.
+
+    ``repr`` of a float is the shortest decimal that reads back as the same float, which is what the sender wrote.
+    """
+    text = repr(number)
+    match = _SCIENTIFIC.match(text)
+    if match is None:
+        return text
+    sign, digits, exponent = match[1], match[2] + (match[3] or ""), int(match[4])
+    if exponent < 0:
+        return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
+    return f"{sign}{digits[: exponent + 1].ljust(exponent + 1, '0')}.{digits[exponent + 1 :] or '0'}"
 
 
 def print_decimal(amount: int, decimals: int) -> str:
