@@ -2,5 +2,6 @@
 
 The core (``core``, ``account``, ``market``, ``universe``, ``stream``) does no I/O and takes its time and randomness
 from outside; only ``server`` opens a socket and only ``journal`` writes a file. What lives on it is generated
-(``universe``) or recorded (``tape``, ``playback``). Usable on its own: ``python -m infra.exchange --help``.
+(``universe``) or recorded (``tape``, ``playback``), and what goes wrong on a real exchange can be made to go wrong
+(``faults``). Usable on its own: ``kalshi-arb exchange --help``.
 """

@@ -52,6 +52,9 @@ class OrderView:
     maker_fees: Cash
     created_ms: int
     updated_ms: int
+    expiration_ms: int | None = None
+    order_group_id: str | None = None
+    cancel_on_pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,29 @@ class Position:
 
 
 @dataclass(slots=True)
+class Cover:
+    """The NO contracts of one event whose collateral may be returned (:mod:`infra.exchange.collateral`).
+
+    ``counts`` by market; ``returned`` is what came back for them, 1e-6 dollars.
+    """
+
+    counts: dict[str, Count] = field(default_factory=dict)
+    returned: Cash = Cash(0)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferView:
+    """Cash that moved between two shards of an account."""
+
+    transfer_id: str
+    client_transfer_id: str | None
+    amount: Cash
+    source_shard: int
+    destination_shard: int
+    ms: int
+
+
+@dataclass(slots=True)
 class History(Generic[T]):
     """The values a fact had over time, each with the moment it became true (UTC milliseconds)."""
 
@@ -166,10 +192,20 @@ class SavedAccount(msgspec.Struct, frozen=True):
     position_history: dict[str, History[Position]]
     homes: dict[str, tuple[str, int]]
     balance_history: History[dict[int, Cash]]
+    deposits: dict[int, Cash]
+    netting: bool
+    covers: dict[str, Cover]
+    transfers: list[TransferView]
+    cancel_all_until_ms: int
 
 
 class Account:
-    """One member. ``is_crowd`` marks a simulated one: it is charged like any other but nobody reads its records."""
+    """One member. ``is_crowd`` marks a simulated one: it is charged like any other but nobody reads its records.
+
+    ``deposits`` is what was paid in (negative: out) since the account was opened, by shard. ``netting`` says whether
+    the collateral of what is bought from now on may be returned; ``covers`` is what it was returned for, by event.
+    Orders placed before ``cancel_all_until_ms`` are caught by the last cancel-all.
+    """
 
     def __init__(self, account_id: str, cash: Mapping[int, Cash], precision: Precision, *, is_crowd: bool) -> None:
         self.account_id = account_id
@@ -190,6 +226,11 @@ class Account:
         self.position_history: dict[str, History[Position]] = {}
         self._homes: dict[str, tuple[str, int]] = {}
         self.balance_history: History[dict[int, Cash]] = History()
+        self.deposits: dict[int, Cash] = dict.fromkeys(cash, Cash(0))
+        self.netting = False
+        self.covers: dict[str, Cover] = {}
+        self.transfers: list[TransferView] = []
+        self.cancel_all_until_ms = 0
 
     @classmethod
     def restore(cls, saved: SavedAccount) -> "Account":
@@ -209,6 +250,11 @@ class Account:
         account.position_history = saved.position_history
         account._homes = saved.homes
         account.balance_history = saved.balance_history
+        account.deposits = saved.deposits
+        account.netting = saved.netting
+        account.covers = saved.covers
+        account.transfers = saved.transfers
+        account.cancel_all_until_ms = saved.cancel_all_until_ms
         return account
 
     def save(self) -> SavedAccount:
@@ -217,7 +263,8 @@ class Account:
             self.account_id, self.precision, self.is_crowd, self.initial_cash, self.cash, self.reserved,
             self.positions, self.fees_paid, self.settled_revenue, self.fills, self.settlements, self.orders,
             self.orders_by_client_id, self.attempts_by_client_id, self.duplicate_attempts, self.position_history,
-            self._homes, self.balance_history,
+            self._homes, self.balance_history, self.deposits, self.netting, self.covers, self.transfers,
+            self.cancel_all_until_ms,
         )  # fmt: skip
 
     def available(self, shard: int) -> Cash:
@@ -241,6 +288,18 @@ class Account:
             self.positions.pop(ticker, None)
             return
         self.positions[ticker] = position
+
+    def set_cover(self, event_ticker: str, ticker: str, covered: Count, returned: Cash) -> None:
+        """Replace a market's covered NO contracts and what the event's cover has returned; moves no cash."""
+        if event_ticker not in self.covers and not covered:
+            return
+        cover = self.covers.setdefault(event_ticker, Cover())
+        cover.counts[ticker] = covered
+        cover.returned = returned
+        if not covered:
+            del cover.counts[ticker]
+        if not cover.counts:
+            del self.covers[event_ticker]
 
     def move(self, shard: int, change: int) -> None:
         """Add a signed amount (1e-6 dollars) to the cash of a shard."""

@@ -46,10 +46,10 @@ class Holder:
     account_id: str
     scopes: tuple[str, ...]
 
-    def may(self, method: str) -> bool:
-        """Whether a call is in scope: ``read``, or for everything that changes something ``write`` or its child for
-        trading."""
-        return bool({"read"} & set(self.scopes) if method == "GET" else {"write", "write::trade"} & set(self.scopes))
+    def may(self, method: str, child: str | None) -> bool:
+        """Whether a call is in scope: ``read``, or for everything that changes something ``write``; a narrower scope
+        opens the calls it is the ``child`` for by itself."""
+        return ("read" if method == "GET" else "write") in self.scopes or child in self.scopes
 
 
 class KeyRing:
@@ -66,10 +66,13 @@ class KeyRing:
         """An account's keys by id."""
         return {key_id: holder for key_id, holder in self._holders.items() if holder.account_id == account_id}
 
-    def authenticate(self, headers: Mapping[str, str], method: str, path: str, now_ms: int) -> str:
+    def authenticate(
+        self, headers: Mapping[str, str], method: str, path: str, now_ms: int, child: str | None = None
+    ) -> str:
         """The account that signed a request.
 
         :param path: from the root, query included or not: it is never part of the signed text
+        :param child: the narrower scope that opens this call as well
         :raises ExchangeRefusalError: 401 with the cause, 403 for a key without the scope.
         """
         key_id = headers.get(KEY_HEADER)
@@ -87,7 +90,7 @@ class KeyRing:
             raise ExchangeRefusalError(401, "authentication_error", "INCORRECT_API_KEY_SIGNATURE")
         if abs(now_ms - int(timestamp)) > MAX_SKEW_MS:
             raise ExchangeRefusalError(401, "header_timestamp_expired")
-        if not holder.may(method.upper()):
+        if not holder.may(method.upper(), child):
             raise ExchangeRefusalError(403, "insufficient_scope")
         return holder.account_id
 

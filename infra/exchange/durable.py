@@ -15,9 +15,10 @@ from time import perf_counter
 import msgspec
 
 from infra.exchange.errors import ExchangeStartError
-from infra.exchange.inputs import Gate, Input, Stepped
+from infra.exchange.inputs import Gate, Input
 from infra.exchange.journal import Journal
 from infra.exchange.living import Beginning, LivingExchange, SavedExchange
+from infra.exchange.requests import Step
 from infra.exchange.universe import UniverseConfig
 from kalshi_arb.domain.money import cash_to_wire
 
@@ -51,7 +52,7 @@ class Keeper:
         """Put an input on disk. :raises OSError: it is not there, and nobody may be answered."""
         self._journal.append(_encode(happened))
         # Only between two steps are the books those of whole events.
-        if isinstance(happened, Stepped) and self._journal.lines >= self._snapshot_every:
+        if isinstance(happened.request, Step) and self._journal.lines >= self._snapshot_every:
             self._snapshot()
 
     def close(self, *, is_sound: bool) -> None:

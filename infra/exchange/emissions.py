@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import Enum, unique
 
 from infra.exchange.account import FillView, OrderView
+from infra.exchange.groups import GroupStep
 from kalshi_arb.domain.book import Level
+from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import Count, Price
 
@@ -14,8 +16,13 @@ class LifecycleKind(Enum):
     """Lifecycle messages of a market. Opening and closing at their times are silent and have none."""
 
     CREATED = "created"
+    ACTIVATED = "activated"
+    DEACTIVATED = "deactivated"
+    CLOSE_DATE_UPDATED = "close_date_updated"
     DETERMINED = "determined"
     SETTLED = "settled"
+    PRICE_LEVEL_STRUCTURE_UPDATED = "price_level_structure_updated"
+    METADATA_UPDATED = "metadata_updated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,11 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class OrderChanged:
-    """A user's order was placed, traded or cancelled. ``reason`` is the exchange's word, "" for a placement."""
+    """A user's order was placed, changed, traded or cancelled.
+
+    ``reason`` is the exchange's word; "" for a placement, a cancel by the owner and what an order group cancels, for
+    which the exchange has none.
+    """
 
     account_id: str
     order: OrderView
@@ -82,7 +93,10 @@ class OrderChanged:
 
 @dataclass(frozen=True, slots=True)
 class MarketLifecycle:
-    """A lifecycle message of a market."""
+    """A lifecycle message of a market; what it shows beside is what the market says when it is sent.
+
+    An amended result is announced as ``determined`` once more; a dispute is not announced.
+    """
 
     ticker: str
     kind: LifecycleKind
@@ -97,4 +111,34 @@ class EventListed:
     ms: int
 
 
-Emission = BookChanged | BookReplaced | Traded | Filled | OrderChanged | MarketLifecycle | EventListed
+@dataclass(frozen=True, slots=True)
+class EventFeeUpdated:
+    """An event's fee override is another one from now on; None was cleared."""
+
+    event_ticker: str
+    override: FeeSchedule | None
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChanged:
+    """Something happened to a member's order group. ``limit`` in 1e-2 contracts."""
+
+    account_id: str
+    group_id: str
+    step: GroupStep
+    limit: Count
+    ms: int
+
+
+Emission = (
+    BookChanged
+    | BookReplaced
+    | Traded
+    | Filled
+    | OrderChanged
+    | MarketLifecycle
+    | EventListed
+    | EventFeeUpdated
+    | GroupChanged
+)

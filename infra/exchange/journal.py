@@ -26,7 +26,7 @@ from infra.exchange.errors import ExchangeStartError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever a snapshot or an input changes its shape."""
 
 FILE_NAME = "exchange.journal"

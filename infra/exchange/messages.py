@@ -1,25 +1,32 @@
 """The bodies of WebSocket messages (Kalshi API documentation, AsyncAPI): what stands under ``msg``."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from infra.exchange import wire
+from infra.exchange.account import Account
 from infra.exchange.emissions import (
     BookChanged,
     BookReplaced,
+    EventFeeUpdated,
     Filled,
+    GroupChanged,
     LifecycleKind,
     MarketLifecycle,
     OrderChanged,
     Traded,
 )
+from infra.exchange.groups import GroupStep
 from infra.exchange.market import MarketState
 from infra.exchange.terms import EventTerms, SeriesTerms
 from infra.exchange.wire import Json
 from kalshi_arb.domain.book import Level
+from kalshi_arb.domain.fees import MULTIPLIER_DECIMALS
 from kalshi_arb.domain.grid import grid_to_wire
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import (
     CASH_PER_DOLLAR,
+    Cash,
     Count,
     Price,
     cash_to_wire,
@@ -144,9 +151,30 @@ def user_order(changed: OrderChanged) -> Json:
         "last_updated_ts_ms": order.updated_ms,
         "subaccount_number": 0,
     }
+    if order.expiration_ms is not None:
+        message["expiration_ts_ms"] = order.expiration_ms
+    if order.order_group_id is not None:
+        message["order_group_id"] = order.order_group_id
     if changed.reason:
         message["last_update_reason"] = changed.reason
     return message
+
+
+def market_position(account: Account, ticker: str) -> Json:
+    """What the member holds of a market now. The fees of the open contracts are all that the position has cost."""
+    position = account.position(ticker)
+    volume = sum(fill.count for fill in account.fills if fill.ticker == ticker)
+    return {
+        "user_id": account.account_id,
+        "market_ticker": ticker,
+        "position_fp": count_to_wire(position.count),
+        "position_cost_dollars": wire.amount(position.cost),
+        "realized_pnl_dollars": wire.amount(position.realized),
+        "fees_paid_dollars": wire.amount(position.fees),
+        "position_fee_cost_dollars": wire.amount(position.fees if position.count else Cash(0)),
+        "volume_fp": count_to_wire(Count(volume)),
+        "subaccount": 0,
+    }
 
 
 def lifecycle(emission: MarketLifecycle, market: MarketState) -> Json:
@@ -157,32 +185,52 @@ def lifecycle(emission: MarketLifecycle, market: MarketState) -> Json:
         "event_type": emission.kind.value,
         "exchange_index": market.series.shard,
     }
-    if emission.kind is LifecycleKind.DETERMINED:
-        message["determination_ts"] = emission.ms // 1_000
-        message["result"] = wire.result(market)
-        message["settlement_value"] = price_to_wire(market.payout or Price(0))
-    elif emission.kind is LifecycleKind.SETTLED:
-        message["settled_ts"] = emission.ms // 1_000
-    else:
-        message |= {
-            "open_ts": terms.open_ms // 1_000,
-            "close_ts": terms.close_ms // 1_000,
-            "price_level_structure": terms.grid_name.value,
-            "price_ranges": grid_to_wire(terms.grid),
-            "additional_metadata": {
-                "name": terms.sub_title,
-                "title": terms.title,
-                "yes_sub_title": terms.sub_title,
-                "no_sub_title": terms.sub_title,
-                "rules_primary": terms.rules,
-                "rules_secondary": "",
-                "can_close_early": False,
-                "event_ticker": terms.event_ticker,
-                "expected_expiration_ts": terms.close_ms // 1_000,
-                **wire.strikes_json(terms),
-            },
-        }
+    match emission.kind:
+        case LifecycleKind.CREATED:
+            message |= _created(market)
+        case LifecycleKind.ACTIVATED:
+            message["is_deactivated"] = False
+        case LifecycleKind.DEACTIVATED:
+            message["is_deactivated"] = True
+        case LifecycleKind.CLOSE_DATE_UPDATED:
+            message["close_ts"] = terms.close_ms // 1_000
+        case LifecycleKind.DETERMINED:
+            message["determination_ts"] = emission.ms // 1_000
+            message["result"] = wire.result(market)
+            message["settlement_value"] = price_to_wire(market.payout or Price(0))
+        case LifecycleKind.SETTLED:
+            message["settled_ts"] = emission.ms // 1_000
+        case LifecycleKind.PRICE_LEVEL_STRUCTURE_UPDATED:
+            message |= _grid(market)
+        case LifecycleKind.METADATA_UPDATED:
+            message |= {**wire.strikes_json(terms), "yes_sub_title": terms.sub_title}
     return message
+
+
+def _grid(market: MarketState) -> Json:
+    terms = market.terms
+    return {"price_level_structure": terms.grid_name.value, "price_ranges": grid_to_wire(terms.grid)}
+
+
+def _created(market: MarketState) -> Json:
+    terms = market.terms
+    return {
+        "open_ts": terms.open_ms // 1_000,
+        "close_ts": terms.close_ms // 1_000,
+        **_grid(market),
+        "additional_metadata": {
+            "name": terms.sub_title,
+            "title": terms.title,
+            "yes_sub_title": terms.sub_title,
+            "no_sub_title": terms.sub_title,
+            "rules_primary": terms.rules,
+            "rules_secondary": "",
+            "can_close_early": False,
+            "event_ticker": terms.event_ticker,
+            "expected_expiration_ts": terms.close_ms // 1_000,
+            **wire.strikes_json(terms),
+        },
+    }
 
 
 def event_listed(event: EventTerms, series: SeriesTerms) -> Json:
@@ -196,6 +244,29 @@ def event_listed(event: EventTerms, series: SeriesTerms) -> Json:
         "collateral_return_type": wire.collateral_return(event),
         "strike_date": event.markets[0].close_ms // 1_000,
     }
+
+
+def event_fee_update(emission: EventFeeUpdated) -> Json:
+    """An event's own fees; null is what its series charges."""
+    override = emission.override
+    multiplier = None if override is None else wire.number(Decimal(override.multiplier).scaleb(-MULTIPLIER_DECIMALS))
+    return {
+        "event_ticker": emission.event_ticker,
+        "fee_type_override": None if override is None else override.fee_type.value,
+        "fee_multiplier_override": multiplier,
+    }
+
+
+def order_group_update(emission: GroupChanged) -> Json:
+    """A step in the life of one of the member's order groups."""
+    message: Json = {
+        "event_type": emission.step.value,
+        "order_group_id": emission.group_id,
+        "ts_ms": emission.ms,
+    }
+    if emission.step in (GroupStep.CREATED, GroupStep.LIMIT_UPDATED):
+        message["contracts_limit_fp"] = count_to_wire(emission.limit)
+    return message
 
 
 def ticker_figures(market: MarketState) -> Json:

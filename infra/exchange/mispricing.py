@@ -4,6 +4,7 @@ A mispricing is one resting order in each of two or more markets of an event. It
 leg) is at least the wanted edge after the fees of one contract each, so it is clearly positive for larger orders too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from random import Random
@@ -14,12 +15,15 @@ from infra.exchange.catalogue import Listing, Shape
 from infra.exchange.core import ExchangeCore
 from infra.exchange.quotes import CROWD, Quotes, rest
 from kalshi_arb.domain.fees import trade_fee
-from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.market import Outcome, StrikeType
 from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count, Price, ceil_div, complement
 
 _LOWEST = 100  # 1e-4 dollars: mispriced quotes stay a cent away from both ends
 _HIGHEST = 9_900
 _CENT = 100
+_MOST_LEGS = 8
+_FEW_LEGS = (2, 4)
+_LIVELY = 800  # 1e-4 dollars: where quotes are further apart nobody trades, so nobody errs either
 _CASH_PER_PRICE = 100  # one contract's fee in 1e-6 dollars, as a price in 1e-4 dollars
 
 
@@ -114,7 +118,7 @@ class Mispricings:
     def inject(
         self, listing: Listing, kind: MispricingKind, *, edge: int, contracts: int, until_ms: int, fades: bool
     ) -> bool:
-        """Put a mispricing on an event's books; False when its prices leave no room for one.
+        """Put a mispricing on an event's books; False when its prices leave no room for one, or nobody trades there.
 
         :param edge: gain of one set after fees, 1e-4 dollars
         :param contracts: least size of every leg, whole contracts
@@ -122,8 +126,10 @@ class Mispricings:
         quotes = self._wrong_quotes(listing, kind, edge)
         if quotes is None:
             return False
+        if any(self._quotes.spread(quote.ticker) > _LIVELY for quote in quotes):
+            return False
         for quote in quotes:
-            self._quotes.pull_crossing(quote.ticker, quote.outcome, quote.price)
+            self._quotes.make_way(quote.ticker, quote.outcome, quote.price)
         order_ids: list[str] = []
         for quote in quotes:
             size = contracts + self._random.randint(0, contracts // 3)
@@ -184,15 +190,16 @@ class Mispricings:
 
     def _ladder(self, listing: Listing, edge: int) -> list[WrongQuote] | None:
         fair = {
-            terms.ticker: round(listing.underlyings[terms.ticker].probability(terms) * ONE_DOLLAR)
+            terms.ticker: round(listing.hidden[terms.ticker].probability(terms) * ONE_DOLLAR)
             for terms in listing.terms.markets
         }
-        rows = listing.terms.markets
+        rows = [terms for terms in listing.terms.markets if self._quotes.spread(terms.ticker) <= _LIVELY]
         pairs = [
             (easier, harder)
             for easier in rows
             for harder in rows
-            if listing.underlyings[easier.ticker] is listing.underlyings[harder.ticker]
+            if listing.hidden[easier.ticker] is listing.hidden[harder.ticker]
+            and easier.strike_type is harder.strike_type is not StrikeType.OTHER  # one without a type proves nothing
             and easier.floor is not None
             and harder.floor is not None
             and easier.floor < harder.floor
@@ -223,11 +230,15 @@ class Mispricings:
         """Raise the brackets' bids for one outcome, a cent at a time at random, until a set gains the edge.
 
         Bids of every YES pay out at most one dollar in all; bids of every NO at most one dollar less than there are
-        brackets.
+        brackets. Of many brackets only the likeliest few are bid too high: at most one of them pays as well.
         """
         prices: dict[str, Price] = {}
-        for terms in listing.terms.markets:
-            fair = round(listing.underlyings[terms.ticker].probability(terms) * ONE_DOLLAR)
+        markets = listing.terms.markets
+        if outcome is Outcome.YES and len(markets) > _MOST_LEGS:
+            likeliest = sorted(markets, key=lambda terms: listing.hidden[terms.ticker].probability(terms), reverse=True)
+            markets = tuple(likeliest[: self._random.randint(*_FEW_LEGS)])
+        for terms in markets:
+            fair = round(listing.hidden[terms.ticker].probability(terms) * ONE_DOLLAR)
             if not _LOWEST <= fair <= 9_500 and outcome is Outcome.NO:
                 return None  # nobody offers such a bracket below its smallest price
             own = fair if outcome is Outcome.YES else ONE_DOLLAR - fair
@@ -243,8 +254,15 @@ class Mispricings:
         return [WrongQuote(ticker, outcome, price) for ticker, price in prices.items()]
 
 
+_KINDS: Mapping[Shape, tuple[MispricingKind, ...]] = {
+    Shape.LADDER: (MispricingKind.LADDER,),
+    Shape.TWO_SUBJECTS: (MispricingKind.LADDER,),
+    Shape.PARTITION: (MispricingKind.BIDS_OVER_ONE, MispricingKind.ASKS_UNDER_ONE),
+    # A field need not hold the winner: only its bids can be wrong for certain.
+    Shape.FIELD: (MispricingKind.BIDS_OVER_ONE,),
+}
+
+
 def kinds_for(shape: Shape) -> tuple[MispricingKind, ...]:
-    """Which mispricings an event of a shape can carry."""
-    if shape is Shape.PARTITION:
-        return (MispricingKind.BIDS_OVER_ONE, MispricingKind.ASKS_UNDER_ONE)
-    return (MispricingKind.LADDER,)
+    """Which mispricings an event of a shape can carry so that a gain can be proved; none for the other shapes."""
+    return _KINDS.get(shape, ())

@@ -34,8 +34,11 @@ from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, Cash, Count
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.kalshi import schemas
-from kalshi_arb.relations.families import build_groups
+from kalshi_arb.kalshi.fee_reads import FeeReads
+from kalshi_arb.kalshi.mapping import to_listing
+from kalshi_arb.kalshi.models.market import EventWire, SeriesWire
+from kalshi_arb.kalshi.wire import read
+from kalshi_arb.relations.catalogue import build_groups
 
 LEAD_MS = 3_000
 CHANGES_PER_STEP = 300
@@ -247,9 +250,9 @@ def listed_groups(core: ExchangeCore, event_ticker: str) -> list[Group]:
     event = core.events[event_ticker]
     listed = msgspec.json.encode(wire.event_json(core, event, nested=True))
     series = msgspec.json.encode(wire.series_json(core.series[event.series_ticker], core.started_ms))
-    owner = schemas.read(series, schemas.SeriesWire, "series")
-    groups, _ = build_groups(schemas.to_listing(schemas.read(listed, schemas.EventWire, "event"), owner))
-    return groups
+    owner, shown = read(series, SeriesWire, "series"), read(listed, EventWire, "event")
+    listing = to_listing(shown, FeeReads((), (), 0).of(shown, owner))
+    return list(build_groups([listing]).groups)
 
 
 _KINDS = ("bids_over_1", "asks_under_1", "nested_crossed")

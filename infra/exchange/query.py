@@ -1,25 +1,16 @@
-"""Reading requests: query parameters, pages and order bodies, with the exchange's own refusals."""
+"""Reading requests: query parameters and pages, with the exchange's own refusals."""
 
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
 from typing import TypeVar
 
-import msgspec
-
 from infra.exchange.errors import ExchangeRefusalError
-from infra.exchange.terms import NewOrder, SelfTradePrevention, TimeInForce
-from kalshi_arb.domain.errors import AmountError
-from kalshi_arb.domain.market import Outcome
-from kalshi_arb.domain.money import complement, count_from_wire, price_from_wire
 
 T = TypeVar("T")
-E = TypeVar("E", bound=Enum)
 
-_AUTO_ROUTE = -1
-_REQUIRED = ("ticker", "side", "count", "price", "time_in_force", "self_trade_prevention_type")
-_OPTIONAL = ("client_order_id", "post_only", "reduce_only", "cancel_order_on_pause", "subaccount", "exchange_index")
+AUTO_ROUTE = -1
+"""The ``exchange_index`` that has the exchange find the shard by the ticker."""
 
 
 def bad_request(details: str) -> ExchangeRefusalError:
@@ -78,8 +69,8 @@ class Query:
 
     def shard(self, name: str = "exchange_index") -> int | None:
         """A shard filter, or None for all."""
-        value = self.whole(name, _AUTO_ROUTE, _AUTO_ROUTE, 1_000)
-        return None if value == _AUTO_ROUTE else value
+        value = self.whole(name, AUTO_ROUTE, AUTO_ROUTE, 1_000)
+        return None if value == AUTO_ROUTE else value
 
 
 def page(rows: Iterable[T], key: Callable[[T], str], limit: int, cursor: str) -> tuple[list[T], str]:
@@ -97,82 +88,3 @@ def page(rows: Iterable[T], key: Callable[[T], str], limit: int, cursor: str) ->
     chosen = ordered[:limit]
     more = len(ordered) > limit and bool(chosen)
     return chosen, base64.urlsafe_b64encode(key(chosen[-1]).encode()).decode() if more else ""
-
-
-def read_json(body: bytes) -> dict[str, object]:
-    """A JSON object. :raises ValueError: it is none."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError("the body is no JSON") from error
-    if not isinstance(value, dict):
-        raise ValueError("the body is no JSON object")  # noqa: TRY004 - a caller's input, not a programming error
-    return value
-
-
-def read_order(fields: object) -> NewOrder:
-    """One order of the create call. A bid at p buys YES at p, an ask at p buys NO at 1 - p.
-
-    :raises ExchangeRefusalError: missing, unknown or malformed fields.
-    """
-    if not isinstance(fields, dict):
-        raise bad_request("an order must be an object")
-    missing = [name for name in _REQUIRED if fields.get(name) in (None, "")]
-    if missing:
-        raise ExchangeRefusalError(400, "missing_parameters", ", ".join(missing))
-    unknown = [name for name in fields if name not in _REQUIRED and name not in _OPTIONAL]
-    if unknown:
-        raise bad_request(f"not supported: {', '.join(map(str, unknown))}")
-    ticker, side = fields["ticker"], fields["side"]
-    if not isinstance(ticker, str) or side not in ("bid", "ask"):
-        raise bad_request("ticker must be a string and side bid or ask")
-    try:
-        yes_price = price_from_wire(_string(fields, "price"))
-    except AmountError as error:
-        raise ExchangeRefusalError(400, "invalid_order", "invalid price") from error
-    try:
-        count = count_from_wire(_string(fields, "count"))
-    except AmountError as error:
-        raise ExchangeRefusalError(400, "invalid_order_size", str(error)) from error
-    client_order_id = fields.get("client_order_id")
-    if not (client_order_id is None or isinstance(client_order_id, str)):
-        raise bad_request("client_order_id must be a string")
-    if fields.get("subaccount", 0) != 0:
-        raise ExchangeRefusalError(404, "not_found", "no such subaccount")
-    shard = fields.get("exchange_index", _AUTO_ROUTE)
-    if isinstance(shard, bool) or not isinstance(shard, int) or shard < _AUTO_ROUTE:
-        raise bad_request("exchange_index must be a whole number from -1")
-    _boolean(fields, "cancel_order_on_pause")
-    return NewOrder(
-        ticker=ticker,
-        outcome=Outcome.YES if side == "bid" else Outcome.NO,
-        limit=yes_price if side == "bid" else complement(yes_price),
-        count=count,
-        time_in_force=_choice(fields, "time_in_force", TimeInForce),
-        client_order_id=client_order_id or None,
-        self_trade=_choice(fields, "self_trade_prevention_type", SelfTradePrevention),
-        post_only=_boolean(fields, "post_only"),
-        reduce_only=_boolean(fields, "reduce_only"),
-        shard=None if shard == _AUTO_ROUTE else shard,
-    )
-
-
-def _string(fields: dict[str, object], name: str) -> str:
-    value = fields[name]
-    if not isinstance(value, str):
-        raise AmountError(f"{name} must be a decimal string")
-    return value
-
-
-def _boolean(fields: dict[str, object], name: str) -> bool:
-    value = fields.get(name, False)
-    if not isinstance(value, bool):
-        raise bad_request(f"{name} must be true or false")
-    return value
-
-
-def _choice(fields: dict[str, object], name: str, choices: type[E]) -> E:
-    try:
-        return choices(fields[name])
-    except ValueError as error:
-        raise bad_request(f"{name} must be one of {', '.join(choice.value for choice in choices)}") from error

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, unique
+from typing import Final
 
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.grid import Band, PriceGrid
-from kalshi_arb.domain.market import Outcome, StrikeType
+from kalshi_arb.domain.market import ComboLeg, Outcome, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price
 
 
@@ -30,23 +31,53 @@ class SelfTradePrevention(Enum):
 
 @unique
 class GridName(Enum):
-    """The ``price_level_structure`` names this exchange lists. The ranges are the authority, never the name."""
+    """The ``price_level_structure`` names (Kalshi API documentation, market object and price levels).
+
+    The ranges are the authority, never the name. ``banded_centi_cent`` of the stream's enum is left out: its bands are
+    not documented.
+    """
 
     LINEAR_CENT = "linear_cent"
     DECI_CENT = "deci_cent"
     TAPERED_DECI_CENT = "tapered_deci_cent"
+    CENTER_WHOLE_EDGE_HALF_CENT = "center_whole_edge_half_cent"
+    CENTER_WHOLE_EDGE_QUINT_CENT = "center_whole_edge_quint_cent"
+    CENTER_HALF_EDGE_HALF_CENT = "center_half_edge_half_cent"
+    CENTER_HALF_EDGE_QUINT_CENT = "center_half_edge_quint_cent"
+    CENTER_HALF_EDGE_DECI_CENT = "center_half_edge_deci_cent"
+    CENTER_QUINT_EDGE_QUINT_CENT = "center_quint_edge_quint_cent"
+    CENTER_QUINT_EDGE_DECI_CENT = "center_quint_edge_deci_cent"
+    CENTER_CENTI_EDGE_CENTI_CENT = "center_centi_edge_centi_cent"
+    CENTER_DECI_EDGE_CENTI_CENT = "center_deci_edge_centi_cent"
+
+
+_CENT, _HALF, _QUINT, _DECI, _CENTI = Price(100), Price(50), Price(20), Price(10), Price(1)
+_DIME = Price(1_000)
+
+
+def _even(step: Price) -> PriceGrid:
+    return PriceGrid((Band(Price(0), ONE_DOLLAR, step),))
+
+
+def _edged(centre: Price, edge: Price, width: Price = _DIME) -> PriceGrid:
+    """Steps of ``edge`` within ``width`` of both ends and of ``centre`` between."""
+    upper = Price(ONE_DOLLAR - width)
+    return PriceGrid((Band(Price(0), width, edge), Band(width, upper, centre), Band(upper, ONE_DOLLAR, edge)))
 
 
 GRIDS: Mapping[GridName, PriceGrid] = {
-    GridName.LINEAR_CENT: PriceGrid((Band(Price(0), ONE_DOLLAR, Price(100)),)),
-    GridName.DECI_CENT: PriceGrid((Band(Price(0), ONE_DOLLAR, Price(10)),)),
-    GridName.TAPERED_DECI_CENT: PriceGrid(
-        (
-            Band(Price(0), Price(1_000), Price(10)),
-            Band(Price(1_000), Price(9_000), Price(100)),
-            Band(Price(9_000), ONE_DOLLAR, Price(10)),
-        )
-    ),
+    GridName.LINEAR_CENT: _even(_CENT),
+    GridName.DECI_CENT: _even(_DECI),
+    GridName.TAPERED_DECI_CENT: _edged(_CENT, _DECI),
+    GridName.CENTER_WHOLE_EDGE_HALF_CENT: _edged(_CENT, _HALF),
+    GridName.CENTER_WHOLE_EDGE_QUINT_CENT: _edged(_CENT, _QUINT),
+    GridName.CENTER_HALF_EDGE_HALF_CENT: _even(_HALF),
+    GridName.CENTER_HALF_EDGE_QUINT_CENT: _edged(_HALF, _QUINT),
+    GridName.CENTER_HALF_EDGE_DECI_CENT: _edged(_HALF, _DECI),
+    GridName.CENTER_QUINT_EDGE_QUINT_CENT: _even(_QUINT),
+    GridName.CENTER_QUINT_EDGE_DECI_CENT: _edged(_QUINT, _DECI),
+    GridName.CENTER_CENTI_EDGE_CENTI_CENT: _even(_CENTI),
+    GridName.CENTER_DECI_EDGE_CENTI_CENT: _edged(_DECI, _CENTI, width=_CENT),
 }
 
 
@@ -64,7 +95,12 @@ class SeriesTerms:
 
 @dataclass(frozen=True, slots=True)
 class MarketTerms:
-    """One market as it is listed. Times in UTC milliseconds; strikes in the unit of the underlying."""
+    """One market as it is listed. Times in UTC milliseconds; strikes in the unit of the underlying.
+
+    Until ``fee_waiver_until_ms`` it charges nothing. ``strike_word`` is what it is listed as when that is none of the
+    structured types (``strike_type`` is OTHER then). ``legs`` are what a combo selects. ``early_close`` is the
+    condition under which it closes before its time, empty for one that does not.
+    """
 
     ticker: str
     event_ticker: str
@@ -79,6 +115,10 @@ class MarketTerms:
     close_ms: int
     settlement_timer_s: int
     rules: str
+    fee_waiver_until_ms: int | None = None
+    strike_word: str | None = None
+    legs: tuple[ComboLeg, ...] = ()
+    early_close: str = ""
 
     @property
     def grid(self) -> PriceGrid:
@@ -98,13 +138,19 @@ class EventTerms:
     markets: tuple[MarketTerms, ...]
     fees_override: FeeSchedule | None = None
 
+    @property
+    def is_combo(self) -> bool:
+        """Whether its markets are combos, which the exchange lists apart from all others."""
+        return any(market.legs for market in self.markets)
+
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
     """An order to buy ``count`` of ``outcome`` at ``limit`` (that outcome's price) or better.
 
     A bid on the exchange's one book is a purchase of YES, an ask a purchase of NO at the complement. ``shard`` None
-    routes by ticker.
+    routes by ticker. What rests of a good-till-cancelled order leaves the book at ``expiration_ms`` (UTC milliseconds;
+    None never); ``cancel_on_pause`` takes it off when trading is paused for any reason.
     """
 
     ticker: str
@@ -116,4 +162,36 @@ class NewOrder:
     self_trade: SelfTradePrevention = SelfTradePrevention.TAKER_AT_CROSS
     post_only: bool = False
     reduce_only: bool = False
+    shard: int | None = None
+    expiration_ms: int | None = None
+    order_group_id: str | None = None
+    cancel_on_pause: bool = False
+
+
+@unique
+class Keep(Enum):
+    """Says of a field of an amendment that it stays as it is."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """New terms for a resting order.
+
+    ``count`` is the total: what was filled already and what is to remain. ``ticker`` and ``outcome`` must be the
+    order's own, and so must ``client_order_id`` when it is given. ``expiration_ms`` None clears the expiry.
+    """
+
+    order_id: str
+    ticker: str
+    outcome: Outcome
+    limit: Price
+    count: Count
+    client_order_id: str | None = None
+    updated_client_order_id: str | None = None
+    expiration_ms: int | Keep | None = KEEP
     shard: int | None = None

@@ -37,16 +37,21 @@ def still_event(
     open_ms: int = START_MS,
     close_ms: int = CLOSE_MS,
     timer_s: int = 1,
+    exclusive: bool = False,
+    waiver_ms: int | None = None,
 ) -> EventTerms:
-    """A threshold ladder with strikes 10, 20, 30 and so on."""
+    """A threshold ladder with strikes 10, 20, 30 and so on; ``exclusive`` says that at most one resolves YES.
+
+    Until ``waiver_ms`` (UTC milliseconds) its markets charge nothing.
+    """
     markets = tuple(
         MarketTerms(
             ticker, EVENT, f"Above {10 * number}?", f"above {10 * number}", StrikeType.GREATER, Decimal(10 * number),
-            None, None, grid, open_ms, close_ms, timer_s, f"Yes if the value is greater than {10 * number}.",
+            None, None, grid, open_ms, close_ms, timer_s, f"Yes if the value is greater than {10 * number}.", waiver_ms,
         )
         for number, ticker in enumerate(tickers, start=1)
     )  # fmt: skip
-    return EventTerms(EVENT, "KXSTILL", "A still event", "still", mutually_exclusive=False, markets=markets)
+    return EventTerms(EVENT, "KXSTILL", "A still event", "still", mutually_exclusive=exclusive, markets=markets)
 
 
 def still_core(

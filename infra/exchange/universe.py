@@ -5,22 +5,30 @@ carry one exchange millisecond, and books are coherent (no bundle gains after fe
 for the mispricings injected on purpose.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from random import Random
 
 import msgspec
 
-from infra.exchange.catalogue import SHARDS, TEMPLATES, Listing, Shape, build_event
+from infra.exchange.catalogue import LISTING_ORDER, SHARDS, TEMPLATES, Listing, Shape, Span
+from infra.exchange.contests import FEWEST_LEGS, build_combo, build_contest
 from infra.exchange.core import ExchangeCore
 from infra.exchange.emissions import Traded
-from infra.exchange.fair import Underlying, settles_yes
-from infra.exchange.mispricing import MispricingKind, Mispricings, SavedMispricings
+from infra.exchange.fair import Occurrence, Product
+from infra.exchange.figures import Profile
+from infra.exchange.ladders import build_line
+from infra.exchange.live_event import LiveEvent, SavedLive, leg_events
+from infra.exchange.mispricing import MispricingKind, Mispricings, SavedMispricings, kinds_for
 from infra.exchange.quotes import CROWD, Quotes, SavedQuotes
+from infra.exchange.tempo import Tempo
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import MarketStatus
-from kalshi_arb.domain.money import CASH_PER_DOLLAR, ONE_DOLLAR, Cash, Price
+from kalshi_arb.domain.money import CASH_PER_DOLLAR, ONE_DOLLAR, Cash
 
-_CROWD_CASH = Cash(10**9 * CASH_PER_DOLLAR)
+_CROWD_CASH = Cash(10**12 * CASH_PER_DOLLAR)  # more than all books need
+_CONTESTS = (Shape.GAME, Shape.FIELD, Shape.DEADLINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class UniverseConfig:
     mispricing_edge: tuple[int, int] = (200, 600)
     mispricing_contracts: tuple[int, int] = (20, 200)
     fade_share: float = 0.25
-    asks_share: float = 0.15
+    asks_share: float = 0.25
     event_life_ms: tuple[int, int] = (20_000, 45_000)
     open_lead_ms: tuple[int, int] = (200, 800)
     determine_delay_ms: tuple[int, int] = (200, 800)
@@ -59,22 +67,6 @@ class UniverseConfig:
             raise ValueError("events must live at least a millisecond")
 
 
-class SavedLive(msgspec.Struct, frozen=True):
-    """An event that is still going on in a snapshot.
-
-    ``settles_on`` says for each market, in the event's order, which of the underlyings it settles on: several share
-    one.
-    """
-
-    event_ticker: str
-    shape: Shape
-    underlyings: list[Underlying]
-    settles_on: list[int]
-    determine_ms: int
-    quoted: bool
-    closed: bool
-
-
 class SavedUniverse(msgspec.Struct, frozen=True):
     """The world in a snapshot, without its source of chance."""
 
@@ -85,46 +77,11 @@ class SavedUniverse(msgspec.Struct, frozen=True):
     finished: list[tuple[int, str]]
     number: int
     budget: float
+    tempo: Tempo
     stepped_ms: int
     next_mispricing_ms: int
     events_listed: int
     events_settled: int
-
-
-@dataclass(slots=True, eq=False)
-class _Live:
-    listing: Listing
-    determine_ms: int
-    quoted: bool = False
-    closed: bool = False
-
-    @property
-    def ticker(self) -> str:
-        return self.listing.terms.ticker
-
-    @property
-    def close_ms(self) -> int:
-        return self.listing.terms.markets[0].close_ms
-
-    @classmethod
-    def restore(cls, saved: SavedLive, core: ExchangeCore) -> "_Live":
-        terms = core.events[saved.event_ticker]
-        numbers = zip(terms.markets, saved.settles_on, strict=True)
-        underlyings = {market.ticker: saved.underlyings[number] for market, number in numbers}
-        return cls(Listing(terms, saved.shape, underlyings), saved.determine_ms, saved.quoted, saved.closed)
-
-    def save(self) -> SavedLive:
-        underlyings: list[Underlying] = []
-        settles_on: list[int] = []
-        for terms in self.listing.terms.markets:
-            wanted = self.listing.underlyings[terms.ticker]
-            same = [number for number, known in enumerate(underlyings) if known is wanted]
-            settles_on.append(same[0] if same else len(underlyings))
-            if not same:
-                underlyings.append(wanted)
-        return SavedLive(
-            self.ticker, self.listing.shape, underlyings, settles_on, self.determine_ms, self.quoted, self.closed
-        )
 
 
 class Universe:
@@ -142,10 +99,12 @@ class Universe:
         self._random = random
         self._quotes = Quotes(core, random)
         self.mispricings = Mispricings(core, self._quotes, random)
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, LiveEvent] = {}
         self._finished: list[tuple[int, str]] = []
         self._number = 0
         self._budget = 0.0
+        self._tempo = Tempo()
+        self._combos: dict[str, list[str]] = {}
         self._stepped_ms = core.now_ms
         self._next_mispricing_ms = core.now_ms
         self.events_listed = 0
@@ -157,10 +116,12 @@ class Universe:
         universe = cls(core, saved.config, random)
         universe._quotes = Quotes.restore(saved.quotes, core, random)
         universe.mispricings = Mispricings.restore(saved.mispricings, core, universe._quotes, random)
-        universe._live = {live.event_ticker: _Live.restore(live, core) for live in saved.live}
+        for saved_live in saved.live:
+            universe._enter(LiveEvent.restore(saved_live, core))
         universe._finished = saved.finished
         universe._number = saved.number
         universe._budget = saved.budget
+        universe._tempo = saved.tempo
         universe._stepped_ms = saved.stepped_ms
         universe._next_mispricing_ms = saved.next_mispricing_ms
         universe.events_listed = saved.events_listed
@@ -172,7 +133,7 @@ class Universe:
         """The world for a snapshot."""
         return SavedUniverse(
             self.config, self._quotes.save(), self.mispricings.save(), [live.save() for live in self._live.values()],
-            self._finished, self._number, self._budget, self._stepped_ms, self._next_mispricing_ms,
+            self._finished, self._number, self._budget, self._tempo, self._stepped_ms, self._next_mispricing_ms,
             self.events_listed, self.events_settled,
         )  # fmt: skip
 
@@ -196,6 +157,7 @@ class Universe:
         self._forget_events()
         self._core.advance(now_ms)
         now_ms = self._core.now_ms
+        self._read_terms()
         for event in self.mispricings.due(now_ms):
             self._end_mispricing(event)
         self._finish_events(now_ms)
@@ -205,34 +167,75 @@ class Universe:
         self._flow(now_ms)
         self._stepped_ms = now_ms
 
+    def quoted(self) -> Iterator[tuple[str, Profile]]:
+        """Every market that is being quoted, and after which kind of market."""
+        return self._quotes.quoted()
+
+    def _read_terms(self) -> None:
+        """Go by the terms that are listed now: strikes, closing times, grids and fees may have been changed."""
+        for live in self._live.values():
+            listed = self._core.events[live.ticker]
+            if listed is not live.listing.terms:
+                live.listing = replace(live.listing, terms=listed)
+
     # Events
 
     def _list(self, open_ms: int, life_ms: int) -> None:
-        template = TEMPLATES[self._number % len(TEMPLATES)]
-        self._number += 1
         close_ms = open_ms + life_ms
-        listing = build_event(
-            template, self._number, now_ms=self._core.now_ms, open_ms=open_ms, close_ms=close_ms,
-            timer_s=self._random.randint(*self.config.settlement_timer_s), random=self._random,
-        )  # fmt: skip
-        determine_ms = close_ms + self._random.randint(*self.config.determine_delay_ms)
-        self._live[listing.terms.ticker] = _Live(listing, determine_ms)
+        timer_s = self._random.randint(*self.config.settlement_timer_s)
+        listing = self._build(Span(self._core.now_ms, open_ms, close_ms, timer_s))
+        delay_ms = self._random.randint(*self.config.determine_delay_ms)
+        self._enter(LiveEvent(listing, delay_ms, [terms.ticker for terms in listing.terms.markets]))
         self._core.list_event(listing.terms)
         self.events_listed += 1
 
+    def _build(self, span: Span) -> Listing:
+        while True:
+            template = LISTING_ORDER[self._number % len(LISTING_ORDER)]
+            self._number += 1
+            if template.shape is not Shape.COMBO:
+                build = build_contest if template.shape in _CONTESTS else build_line
+                return build(template, self._number, span, self._random)
+            games = [
+                live.listing
+                for live in self._live.values()
+                if live.listing.shape is Shape.GAME and not live.closed and live.close_ms > span.open_ms
+            ]
+            if len(games) >= FEWEST_LEGS:
+                return build_combo(template, self._number, span, games, self._random)
+
+    def _enter(self, live: LiveEvent) -> None:
+        self._live[live.ticker] = live
+        for event in leg_events(live.listing):
+            self._combos.setdefault(event, []).append(live.ticker)
+
     def _finish_events(self, now_ms: int) -> None:
         for live in list(self._live.values()):
+            # Only deadlines are decided early by chance; what is done by hand is noticed at the first close.
+            if now_ms < live.first_close_ms and live.listing.shape is not Shape.DEADLINES:
+                continue
+            for terms in live.listing.terms.markets:
+                if terms.close_ms <= now_ms and self._quotes.is_open(terms.ticker):
+                    self._quotes.close(terms.ticker)
             if not live.closed and live.close_ms <= now_ms:
                 live.closed = True
                 if self.mispricings.is_live(live.ticker):
                     self.mispricings.end(live.ticker)
-                if live.quoted:
-                    for terms in live.listing.terms.markets:
-                        self._quotes.close(terms.ticker)
-            if live.closed and live.determine_ms <= now_ms:
-                del self._live[live.ticker]
-                self._determine(live.listing)
-                self._finished.append((now_ms, live.ticker))
+            self._determine(live, now_ms)
+            live.closed = live.closed or not any(
+                terms.close_ms > now_ms and terms.ticker in live.undetermined for terms in live.listing.terms.markets
+            )
+            if not live.undetermined:
+                self._leave(live, now_ms)
+
+    def _leave(self, live: LiveEvent, now_ms: int) -> None:
+        del self._live[live.ticker]
+        self._combos.pop(live.ticker, None)
+        for event in leg_events(live.listing):
+            if event in self._combos:
+                self._combos[event].remove(live.ticker)
+        self._finished.append((now_ms, live.ticker))
+        self.events_settled += 1
 
     def _forget_events(self) -> None:
         while self._finished:
@@ -246,14 +249,39 @@ class Universe:
         markets = self._core.events[event].markets
         return all(self._core.markets[terms.ticker].status is MarketStatus.FINALIZED for terms in markets)
 
-    def _determine(self, listing: Listing) -> None:
-        for terms in listing.terms.markets:
-            underlying = listing.underlyings[terms.ticker]
-            underlying.walk(underlying.close_ms, self._random)
-            value = underlying.published()
-            payout = ONE_DOLLAR if settles_yes(terms, value) else Price(0)
-            self._core.determine(terms.ticker, payout, str(value))
-        self.events_settled += 1
+    def _determine(self, live: LiveEvent, now_ms: int) -> None:
+        """Give every market its result whose time has come, or that is decided early."""
+        for terms in live.listing.terms.markets:
+            hidden = live.listing.hidden[terms.ticker]
+            if terms.ticker not in live.undetermined or now_ms < terms.open_ms:
+                continue
+            if isinstance(hidden, Product) and len(hidden.rulings) < len(terms.legs):
+                continue  # not all of its legs are over
+            is_early = False
+            if isinstance(hidden, Occurrence):
+                hidden.walk(now_ms, self._random)
+                is_early = hidden.has_happened_before(terms)
+            decided = self._core.markets[terms.ticker].payout  # by the exchange's operator
+            if decided is None and not is_early and now_ms < terms.close_ms + live.delay_ms:
+                continue
+            if live.closed:
+                hidden.conclude(self._random)
+            if self._quotes.is_open(terms.ticker):
+                self._quotes.close(terms.ticker)
+            live.undetermined.remove(terms.ticker)
+            if decided is None:
+                ruling = hidden.ruling(terms)
+                decided = ruling.payout
+                self._core.determine(terms.ticker, decided, ruling.value)
+            for product in self._products(live.ticker):
+                if terms.ticker in product.values:
+                    product.rulings[terms.ticker] = decided
+                    product.values[terms.ticker] = decided / ONE_DOLLAR
+
+    def _products(self, event: str) -> list[Product]:
+        """The combos that select a market of an event."""
+        combos = [self._live[combo].listing for combo in self._combos.get(event, ())]
+        return [value for listing in combos for value in listing.hidden.values() if isinstance(value, Product)]
 
     def _replace_events(self, now_ms: int) -> None:
         missing = self.config.events - sum(not live.closed for live in self._live.values())
@@ -268,35 +296,45 @@ class Universe:
             if not live.quoted:
                 live.quoted = True
                 for terms in live.listing.terms.markets:
-                    self._quotes.open(terms.ticker)
-                self._budget -= self._requote(live)
+                    if self._core.markets[terms.ticker].status is MarketStatus.ACTIVE:
+                        self._quotes.open(terms.ticker, live.listing.profile)
+                self._requote(live)
 
-    def _trading(self) -> list[_Live]:
+    def _trading(self) -> list[LiveEvent]:
         now_ms = self._core.now_ms
-        return [
-            live for live in self._live.values() if not live.closed and live.listing.terms.markets[0].open_ms <= now_ms
-        ]
+        return [live for live in self._live.values() if not live.closed and live.open_ms <= now_ms]
 
-    def _requote(self, live: _Live) -> int:
-        """Requote every market of an event in one exchange millisecond: half an event would be incoherent."""
+    def _requote(self, live: LiveEvent) -> int:
+        """Requote every market of an event and its combos in one exchange millisecond: half would be incoherent."""
         changes = 0
+        products = self._products(live.ticker)
         for terms in live.listing.terms.markets:
-            underlying = live.listing.underlyings[terms.ticker]
-            underlying.walk(self._core.now_ms, self._random)
-            changes += self._quotes.requote(terms, underlying.probability(terms))
+            if self._quotes.is_open(terms.ticker):
+                hidden = live.listing.hidden[terms.ticker]
+                hidden.walk(self._core.now_ms, self._random)
+                fair = hidden.probability(terms)
+                changes += self._quotes.requote(terms, fair)
+                for product in products:
+                    if terms.ticker in product.values:
+                        product.values[terms.ticker] = fair
+        for combo in self._combos.get(live.ticker, ()):
+            changes += self._requote(self._live[combo])
         return changes
 
     def _flow(self, now_ms: int) -> None:
         rate = self.config.deltas_per_second
-        self._budget = min(self._budget + rate * (now_ms - self._stepped_ms) / 1_000, float(rate))
+        busy = self._tempo.pass_time(now_ms - self._stepped_ms, self._random)
+        self._budget = min(self._budget + busy * rate * (now_ms - self._stepped_ms) / 1_000, float(rate))
         trading = self._trading()
+        weights = list(accumulate(live.listing.activity for live in trading))
         while self._budget > 0 and trading:
-            live = self._random.choice(trading)
+            live = self._random.choices(trading, cum_weights=weights)[0]
             if self._random.random() < 0.05 and not self.mispricings.is_live(live.ticker):
                 self._budget -= max(1, self._requote(live))
             else:
                 terms = self._random.choice(live.listing.terms.markets)
-                self._budget -= max(1, self._quotes.jitter(terms.ticker))
+                changes = self._quotes.jitter(terms.ticker) if self._quotes.is_open(terms.ticker) else 0
+                self._budget -= max(1, changes)
 
     # Mispricings
 
@@ -309,7 +347,11 @@ class Universe:
         free = [
             live
             for live in self._trading()
-            if not self.mispricings.is_live(live.ticker) and live.close_ms > now_ms + life
+            if kinds_for(live.listing.shape)
+            and not self.mispricings.is_live(live.ticker)
+            and live.close_ms > now_ms + life
+            # A market that closed ahead of its time has no quotes to misprice.
+            and all(self._quotes.is_open(terms.ticker) for terms in live.listing.terms.markets)
         ]
         self._random.shuffle(free)
         for live in free:
@@ -324,10 +366,8 @@ class Universe:
             self._requote(live)
 
     def _kind(self, shape: Shape) -> MispricingKind:
-        if shape is not Shape.PARTITION:
-            return MispricingKind.LADDER
-        under = self._random.random() < self.config.asks_share
-        return MispricingKind.ASKS_UNDER_ONE if under else MispricingKind.BIDS_OVER_ONE
+        kinds = kinds_for(shape)
+        return kinds[-1] if self._random.random() < self.config.asks_share else kinds[0]
 
     def _end_mispricing(self, event: str) -> None:
         self.mispricings.end(event)

@@ -1,19 +1,17 @@
-"""The core's facts in the exchange's REST and WebSocket shapes (Kalshi API documentation, OpenAPI 3.32)."""
+"""The core's facts in the exchange's REST and WebSocket shapes (Kalshi API documentation, OpenAPI 3.34)."""
 
-from collections.abc import Iterable
+import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from infra.exchange.account import Account, FillView, OrderView, Position, SettlementView
 from infra.exchange.core import ExchangeCore
 from infra.exchange.market import MarketState
 from infra.exchange.terms import EventTerms, MarketTerms, SeriesTerms
-from kalshi_arb.domain.book import BookSide
-from kalshi_arb.domain.fees import MULTIPLIER_DECIMALS
+from kalshi_arb.domain.book import Bids
+from kalshi_arb.domain.fees import MULTIPLIER_DECIMALS, FeeSchedule
 from kalshi_arb.domain.grid import grid_to_wire
 from kalshi_arb.domain.market import MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import (
-    ONE_CONTRACT,
     ONE_DOLLAR,
     Cash,
     Count,
@@ -21,7 +19,6 @@ from kalshi_arb.domain.money import (
     cash_to_wire,
     complement,
     count_to_wire,
-    notional,
     price_to_wire,
     print_decimal,
 )
@@ -66,14 +63,18 @@ def collateral_return(event: EventTerms) -> str:
     return "MECNET" if event.mutually_exclusive else ""
 
 
+def _sentinel(market: MarketState) -> Price:
+    # Markets differ in what they show for a quote that is not there, and nothing tells which do what.
+    return ONE_DOLLAR if zlib.crc32(market.ticker.encode()) % 2 else Price(0)
+
+
 def quotes_json(market: MarketState) -> Json:
-    """Best quotes; an empty side is 0 or 1 dollar with size 0."""
+    """Best quotes. Where a side is empty its price is 0 or 1 dollar, and only the size of 0 says so."""
     yes, no = market.book.yes.best, market.book.no.best
-    yes_bid = yes.price if yes else Price(0)
-    no_bid = no.price if no else Price(0)
+    nothing = _sentinel(market)
     return {
-        "yes_bid_dollars": price_to_wire(yes_bid),
-        "yes_ask_dollars": price_to_wire(complement(no_bid)),
+        "yes_bid_dollars": price_to_wire(yes.price if yes else nothing),
+        "yes_ask_dollars": price_to_wire(complement(no.price) if no else nothing),
         "yes_bid_size_fp": count_to_wire(yes.size) if yes else _ZERO_COUNT,
         "yes_ask_size_fp": count_to_wire(no.size) if no else _ZERO_COUNT,
     }
@@ -84,6 +85,8 @@ def strikes_json(terms: MarketTerms) -> Json:
     fields: Json = {}
     if terms.strike_type is not StrikeType.OTHER:
         fields["strike_type"] = terms.strike_type.value
+    elif terms.strike_word is not None:
+        fields["strike_type"] = terms.strike_word
     if terms.floor is not None:
         fields["floor_strike"] = number(terms.floor)
     if terms.cap is not None:
@@ -114,8 +117,8 @@ def market_json(market: MarketState) -> Json:
         "status": market.status.value,
         "notional_value_dollars": price_to_wire(ONE_DOLLAR),
         **quotes,
-        "no_bid_dollars": price_to_wire(no.price if no else Price(0)),
-        "no_ask_dollars": price_to_wire(complement(yes.price if yes else Price(0))),
+        "no_bid_dollars": price_to_wire(no.price if no else _sentinel(market)),
+        "no_ask_dollars": price_to_wire(complement(yes.price) if yes else _sentinel(market)),
         "last_price_dollars": price_to_wire(market.last_price or Price(0)),
         "previous_yes_bid_dollars": _ZERO_PRICE,
         "previous_yes_ask_dollars": _ZERO_PRICE,
@@ -124,7 +127,7 @@ def market_json(market: MarketState) -> Json:
         "volume_24h_fp": count_to_wire(market.volume),
         "open_interest_fp": count_to_wire(market.open_interest),
         "result": result(market),
-        "can_close_early": False,
+        "can_close_early": bool(terms.early_close),
         "expiration_value": market.expiration_value,
         "rules_primary": terms.rules,
         "rules_secondary": "",
@@ -134,11 +137,33 @@ def market_json(market: MarketState) -> Json:
         "exchange_index": market.series.shard,
         **strikes_json(terms),
     }
+    if terms.fee_waiver_until_ms is not None:
+        fields["fee_waiver_expiration_time"] = iso(terms.fee_waiver_until_ms)
+    if terms.early_close:
+        fields["early_close_condition"] = terms.early_close
+    if terms.legs:
+        fields["mve_collection_ticker"] = market.series.ticker
+        fields["mve_selected_legs"] = [
+            {"event_ticker": leg.event_ticker, "market_ticker": leg.ticker, "side": leg.outcome.value}
+            for leg in terms.legs
+        ]
     if market.payout is not None:
         fields["settlement_value_dollars"] = price_to_wire(market.payout)
     if market.settled_ms is not None:
         fields["settlement_ts"] = iso(market.settled_ms)
     return fields
+
+
+def fees_json(schedule: FeeSchedule) -> Json:
+    """What a series charges."""
+    multiplier = number(Decimal(schedule.multiplier).scaleb(-MULTIPLIER_DECIMALS))
+    return {"fee_type": schedule.fee_type.value, "fee_multiplier": multiplier}
+
+
+def override_json(schedule: FeeSchedule | None) -> Json:
+    """What an event charges in place of its series; null when nothing."""
+    fields = dict.fromkeys(("fee_type", "fee_multiplier")) if schedule is None else fees_json(schedule)
+    return {f"{name}_override": value for name, value in fields.items()}
 
 
 def event_json(core: ExchangeCore, event: EventTerms, *, nested: bool) -> Json:
@@ -157,16 +182,15 @@ def event_json(core: ExchangeCore, event: EventTerms, *, nested: bool) -> Json:
         "exchange_index": core.series[event.series_ticker].shard,
     }
     if event.fees_override is not None:
-        fields["fee_type_override"] = event.fees_override.fee_type.value
-        fields["fee_multiplier_override"] = event.fees_override.multiplier / 10**MULTIPLIER_DECIMALS
+        fields |= override_json(event.fees_override)
     if nested:
         fields["markets"] = [market_json(core.markets[terms.ticker]) for terms in event.markets]
     return fields
 
 
-def series_json(series: SeriesTerms, listed_ms: int) -> Json:
-    """A Series object."""
-    return {
+def series_json(series: SeriesTerms, listed_ms: int, volume: Count | None = None) -> Json:
+    """A Series object, with its volume when asked for."""
+    fields: Json = {
         "ticker": series.ticker,
         "title": series.title,
         "frequency": series.frequency,
@@ -176,15 +200,17 @@ def series_json(series: SeriesTerms, listed_ms: int) -> Json:
         "settlement_sources": [],
         "contract_url": "",
         "contract_terms_url": "",
-        "fee_type": series.fees.fee_type.value,
-        "fee_multiplier": series.fees.multiplier / 10**MULTIPLIER_DECIMALS,
+        **fees_json(series.fees),
         "additional_prohibitions": [],
         "last_updated_ts": iso(listed_ms),
         "exchange_index": series.shard,
     }
+    if volume is not None:
+        fields["volume_fp"] = count_to_wire(volume)
+    return fields
 
 
-def levels_json(side: BookSide, depth: int = 0) -> list[list[str]]:
+def levels_json(side: Bids, depth: int = 0) -> list[list[str]]:
     """The best ``depth`` levels (0 is all) as REST gives them: ascending, best last."""
     levels = list(side)[: depth or None]
     return [[price_to_wire(level.price), count_to_wire(level.size)] for level in reversed(levels)]
@@ -200,153 +226,9 @@ def orderbook_json(market: MarketState | None, depth: int = 0) -> Json:
     }
 
 
-def _prices(outcome: Outcome, price: Price) -> Json:
-    yes = price if outcome is Outcome.YES else complement(price)
-    return {"yes_price_dollars": price_to_wire(yes), "no_price_dollars": price_to_wire(complement(yes))}
-
-
 def direction_json(outcome: Outcome) -> Json:
     """Direction in the current and in the deprecated words: everything is a purchase."""
     return {"outcome_side": outcome.value, "book_side": book_side(outcome), "side": outcome.value, "action": "buy"}
-
-
-def order_json(order: OrderView, account_id: str) -> Json:
-    """An Order object."""
-    return {
-        "order_id": order.order_id,
-        "user_id": account_id,
-        "client_order_id": order.client_order_id,
-        "ticker": order.ticker,
-        **direction_json(order.outcome),
-        "type": "limit",
-        "status": order.status.value,
-        **_prices(order.outcome, order.price),
-        "initial_count_fp": count_to_wire(order.initial),
-        "fill_count_fp": count_to_wire(order.filled),
-        "remaining_count_fp": count_to_wire(order.remaining),
-        "taker_fill_cost_dollars": cash_to_wire(order.taker_cost),
-        "maker_fill_cost_dollars": cash_to_wire(order.maker_cost),
-        "taker_fees_dollars": cash_to_wire(order.taker_fees),
-        "maker_fees_dollars": cash_to_wire(order.maker_fees),
-        "expiration_time": None,
-        "created_time": iso(order.created_ms),
-        "last_update_time": iso(order.updated_ms),
-        "self_trade_prevention_type": order.self_trade.value,
-        "order_group_id": None,
-        "cancel_order_on_pause": False,
-        "subaccount_number": 0,
-        "exchange_index": order.shard,
-    }
-
-
-def ack_json(order: OrderView, ms: int) -> Json:
-    """The flat answer to a placed order. Averages are there only when something filled."""
-    fields: Json = {
-        "order_id": order.order_id,
-        "fill_count": count_to_wire(order.filled),
-        "remaining_count": count_to_wire(order.remaining),
-        "ts_ms": ms,
-    }
-    if order.client_order_id:
-        fields["client_order_id"] = order.client_order_id
-    if order.filled:
-        own = (order.taker_cost + order.maker_cost) * ONE_CONTRACT // order.filled
-        dollar = notional(ONE_DOLLAR, ONE_CONTRACT)
-        fee = (order.taker_fees + order.maker_fees) * ONE_CONTRACT // order.filled
-        fields["average_fill_price"] = amount(Cash(own if order.outcome is Outcome.YES else dollar - own))
-        fields["average_fee_paid"] = amount(Cash(fee))
-    return fields
-
-
-def fill_json(fill: FillView) -> Json:
-    """A Fill object. It has no client order id: join on the order id."""
-    return {
-        "fill_id": fill.trade_id,
-        "trade_id": fill.trade_id,
-        "order_id": fill.order_id,
-        "ticker": fill.ticker,
-        "market_ticker": fill.ticker,
-        **direction_json(fill.outcome),
-        "count_fp": count_to_wire(fill.count),
-        **_prices(fill.outcome, fill.price),
-        "is_taker": fill.is_taker,
-        "fee_cost": cash_to_wire(fill.fee),
-        "created_time": iso(fill.ms),
-        "ts": fill.ms // 1_000,
-        "subaccount_number": 0,
-        "exchange_index": fill.shard,
-    }
-
-
-def position_json(ticker: str, position: Position, shard: int) -> Json:
-    """A MarketPosition object."""
-    return {
-        "ticker": ticker,
-        "position_fp": count_to_wire(position.count),
-        "market_exposure_dollars": cash_to_wire(position.cost),
-        "total_traded_dollars": cash_to_wire(position.traded),
-        "realized_pnl_dollars": cash_to_wire(position.realized),
-        "fees_paid_dollars": cash_to_wire(position.fees),
-        "last_updated_ts": iso(position.updated_ms),
-        "exchange_index": shard,
-    }
-
-
-def event_position_json(event_ticker: str, positions: Iterable[Position]) -> Json:
-    """An EventPosition object over the event's markets."""
-    rows = list(positions)
-    return {
-        "event_ticker": event_ticker,
-        "total_cost_dollars": cash_to_wire(Cash(sum(row.traded for row in rows))),
-        "total_cost_shares_fp": count_to_wire(Count(sum(abs(row.count) for row in rows))),
-        "event_exposure_dollars": cash_to_wire(Cash(sum(row.cost for row in rows))),
-        "realized_pnl_dollars": cash_to_wire(Cash(sum(row.realized for row in rows))),
-        "fees_paid_dollars": cash_to_wire(Cash(sum(row.fees for row in rows))),
-    }
-
-
-def settlement_json(settlement: SettlementView) -> Json:
-    """A Settlement object. ``revenue`` and ``value`` are whole cents; ``fee_cost`` repeats the position's fees."""
-    yes, no = max(0, settlement.position), max(0, -settlement.position)
-    named = {0: "no", int(ONE_DOLLAR): "yes"}.get(settlement.yes_payout, "scalar")
-    return {
-        "ticker": settlement.ticker,
-        "event_ticker": settlement.event_ticker,
-        "market_result": named,
-        "yes_count_fp": count_to_wire(Count(yes)),
-        "yes_total_cost_dollars": cash_to_wire(settlement.cost if yes else Cash(0)),
-        "no_count_fp": count_to_wire(Count(no)),
-        "no_total_cost_dollars": cash_to_wire(settlement.cost if no else Cash(0)),
-        "revenue": settlement.revenue // _MICROS_PER_CENT,
-        "value": settlement.yes_payout // 100,
-        "settled_time": iso(settlement.ms),
-        "fee_cost": cash_to_wire(settlement.fees),
-        "exchange_index": settlement.shard,
-    }
-
-
-def balance_json(core: ExchangeCore, account: Account, as_of_ms: int, shard: int | None) -> Json:
-    """The available cash by shard and in total, as of ``as_of_ms``. ``balance`` cuts off what is below a cent."""
-    shards = account.balance_history.at(as_of_ms) or account.initial_cash
-    chosen = {index: cash for index, cash in shards.items() if shard is None or index == shard}
-    total = Cash(sum(chosen.values()))
-    value = Cash(0)
-    for ticker, position in account.positions.items():
-        market = core.markets.get(ticker)
-        if market is None or market.series.shard not in chosen or position.count == 0:
-            continue
-        outcome = Outcome.YES if position.count > 0 else Outcome.NO
-        best = market.book.side(outcome).best
-        value = Cash(value + notional(best.price if best else Price(0), position.held(outcome)))
-    return {
-        "balance": total // _MICROS_PER_CENT,
-        "balance_dollars": amount(total),
-        "portfolio_value": value // _MICROS_PER_CENT,
-        "updated_ts": as_of_ms // 1_000,
-        "balance_breakdown": [
-            {"exchange_index": index, "balance": amount(cash)} for index, cash in sorted(chosen.items())
-        ],
-    }
 
 
 STATUS_FILTERS = {

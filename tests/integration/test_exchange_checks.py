@@ -22,14 +22,14 @@ from infra.exchange.auth import KeyRing
 from infra.exchange.server import ExchangeServer, ServerConfig
 from infra.exchange.testkit import still_core
 from kalshi_arb.cli.doctor import doctor
-from kalshi_arb.cli.exchange_checks import ExchangeAccess, _server_time, _unreachable, check_exchange, read_key_file
+from kalshi_arb.cli.exchange_checks import ExchangeAccess, _unreachable, check_exchange
 from kalshi_arb.cli.finding import Finding
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import SettingsError
-from kalshi_arb.kalshi.account_schemas import ApiKeysReply, ApiKeyWire
 from kalshi_arb.kalshi.hosts import HOSTS, Exchange, Hosts, hosts_of
-from kalshi_arb.kalshi.rest import RestClient
-from kalshi_arb.kalshi.signing import Credentials
+from kalshi_arb.kalshi.membership import Membership
+from kalshi_arb.kalshi.models.membership import ApiKeysReply, ApiKeyWire
+from kalshi_arb.kalshi.signing import Credentials, credentials_from_file
 
 
 class ShiftedClock(SystemClock):
@@ -106,7 +106,7 @@ def test_a_good_key_passes_every_check(stand_in: StandIn, key_id: str) -> None:
     found = checked(stand_in.access(key_id))
     assert list(found) == ["key", "host", "clock", "limits", "scope", "cash", "stream"]
     assert all(finding.ok for finding in found.values()), found
-    assert found["limits"].found == "tier basic: 200 read and 100 write tokens a second"
+    assert found["limits"].found == "tier prestige: 12000 read and 9600 write tokens a second"
     assert "2,000" in found["cash"].found.replace("2000", "2,000")
     assert "shard 2" in found["cash"].found
 
@@ -143,14 +143,15 @@ def test_a_wrong_clock_is_measured_before_anything_is_signed(stand_in: StandIn, 
     found = checked(stand_in.access(shift_ms=shift_ms))
     assert (found["clock"].ok, list(found)[-1]) == (False, "clock")
     assert words in found["clock"].found
-    assert float(found["clock"].found.split()[0]) == pytest.approx(120, abs=2)
+    assert float(found["clock"].found.split()[4]) == pytest.approx(120, abs=2)
     assert "NTP" in found["clock"].advice
 
 
 def test_a_clock_that_the_exchange_refuses_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kalshi_arb.cli.exchange_checks.MAX_OFFSET_MS", 10**9)
     found = checked(stand_in.access(shift_ms=60_000))
-    assert "refuses this machine's time (header_timestamp_expired)" in found["limits"].found
+    assert "refuses this machine's time (header_timestamp_expired: " in found["limits"].found
+    assert "this machine's clock is" in found["limits"].found
 
 
 def test_an_unusable_key_asks_nobody(stand_in: StandIn) -> None:
@@ -238,43 +239,34 @@ def test_a_host_that_answers_something_else(
     assert words in found["host"].advice
 
 
+def _keys(scopes: list[str] | None = None, *, expired: int | None = None, listed: bool = True) -> ApiKeysReply:
+    own = [ApiKeyWire(api_key_id="both", scopes=scopes)]
+    return ApiKeysReply(api_keys=own if listed else [], api_key_region_expiration_ts=expired)
+
+
 @pytest.mark.parametrize(
     ("reply", "trades", "ok", "words"),
     [
         (
-            ApiKeysReply([ApiKeyWire("both", scopes=["read", "write"])], 1),
+            _keys(["read", "write"], expired=1),
             True,
             False,
             "location of the account expired 1970",
         ),
-        (ApiKeysReply([ApiKeyWire("both", scopes=["read", "write"])], 1), False, True, "read, write"),
-        (ApiKeysReply([ApiKeyWire("both", scopes=["read", "write"])], 4_000_000_000), True, True, "read, write"),
-        (ApiKeysReply([ApiKeyWire("both")]), True, True, "not told"),
-        (ApiKeysReply([ApiKeyWire("both", scopes=["write"])]), True, False, "the scope read"),
-        (ApiKeysReply([]), True, True, "does not list this key"),
+        (_keys(["read", "write"], expired=1), False, True, "read, write"),
+        (_keys(["read", "write"], expired=4_000_000_000), True, True, "read, write"),
+        (_keys(None), True, True, "not told"),
+        (_keys(["write"]), True, False, "the scope read"),
+        (_keys(listed=False), True, True, "does not list this key"),
     ],
 )
 def test_what_the_list_of_keys_says(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, reply: ApiKeysReply, trades: bool, ok: bool, words: str
 ) -> None:
-    asked = RestClient.get
-
-    def get(self: RestClient, path: str, *args: Any, **named: Any) -> Any:
-        return reply if path == "api_keys" else asked(self, path, *args, **named)
-
-    monkeypatch.setattr(RestClient, "get", get)
+    monkeypatch.setattr(Membership, "api_keys", lambda _: reply)
     found = checked(stand_in.access(trades=trades))
     assert found["scope"].ok is ok
     assert words in found["scope"].line
-
-
-def test_a_copy_kept_on_the_way_tells_its_age() -> None:
-    date = "Sun, 22 Nov 2026 12:00:00 GMT"
-    fresh = _server_time(httpx.Response(200, headers={"date": date}))
-    assert fresh is not None
-    assert _server_time(httpx.Response(200, headers={"date": date, "age": "15"})) == fresh + 15_000
-    assert _server_time(httpx.Response(200)) is None
-    assert _server_time(httpx.Response(200, headers={"date": "today"})) is None
 
 
 def test_demo_never_reaches_real_money() -> None:
@@ -297,14 +289,14 @@ def test_demo_never_reaches_real_money() -> None:
 
 def test_a_key_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="FileNotFoundError"):
-        read_key_file(tmp_path / "absent", "id")
+        credentials_from_file(tmp_path / "absent", "id")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="UnicodeDecodeError"):
-        read_key_file(tmp_path / "binary", "id")
+        credentials_from_file(tmp_path / "binary", "id")
     (tmp_path / "key").write_text("pem")
     with pytest.raises(SettingsError, match="key id is empty"):
-        read_key_file(tmp_path / "key", " ")
-    assert read_key_file(tmp_path / "key", " id\n") == Credentials("id", "pem")
+        credentials_from_file(tmp_path / "key", " ")
+    assert credentials_from_file(tmp_path / "key", " id\n") == Credentials("id", "pem")
 
 
 def test_doctor_asks_the_exchange_that_the_settings_name(

@@ -14,7 +14,7 @@ from infra.exchange.auth import read_public_key
 from infra.exchange.core import ExchangeCore
 from infra.exchange.durable import Keeper, open_durable
 from infra.exchange.errors import ExchangeRefusalError, ExchangeStartError
-from infra.exchange.inputs import Gate, Input, Placed
+from infra.exchange.inputs import Gate, Input
 from infra.exchange.journal import FILE_NAME
 from infra.exchange.living import MEMBER, Beginning, SavedExchange
 from infra.exchange.market import pair_value
@@ -125,16 +125,18 @@ def test_what_cannot_be_gone_on_with_is_named_in_one_line_and_left_alone(tmp_pat
     sound = path.read_bytes()
     lines = sound.splitlines(keepends=True)
     title, snapshot, *inputs = payloads(path)
-    placed = msgspec.json.decode(inputs[4], type=Placed)
-    other_answer = msgspec.json.encode(Placed(placed.account_id, placed.order, "market_inactive"))
+    placed = msgspec.json.decode(inputs[4], type=Input)
+    other_answer = msgspec.json.encode(Input(placed.request, {"refused": "market_inactive"}))
     cases = {
         "is damaged in line 5": b"".join(lines[:4]) + lines[4].replace(b"step", b"stop") + b"".join(lines[5:]),
         "is damaged in line 6": b"".join(lines[:5] + lines[6:]),
         "is damaged in line 1": b"something else\n",
         "its snapshot is not complete": lines[0],
-        "has format 2 and this program knows format 1 only": framed(title.replace(b"1}", b"2}"), snapshot, *inputs),
+        f"has format 9 and this program knows format {journal.FORMAT} only": framed(
+            title.replace(b"%d}" % journal.FORMAT, b"9}"), snapshot, *inputs
+        ),
         "is no journal of an exchange": framed(b'{"journal":"tables","format":1}', snapshot),
-        "does not read as format says": framed(title, snapshot, b'{"type":"dance"}'),
+        "does not read as format says": framed(title, snapshot, b'[{"type":"dance"},null]'),
         "is replayed otherwise by this program from line 7 on": framed(
             title, snapshot, *inputs[:4], other_answer, *inputs[5:]
         ),
@@ -278,7 +280,7 @@ def test_time_that_passed_while_it_was_down_is_just_time(tmp_path: Path) -> None
     universe = again.exchange.universe
     assert universe.events_listed >= listed + 4
     assert sum(state.status is MarketStatus.ACTIVE for state in core.markets.values()) > 10
-    assert universe.mispricings.counts.injected > 20
+    assert universe.mispricings.counts.injected > 5
     again.close(is_sound=True)
 
 
@@ -304,4 +306,4 @@ def without_prose(schema: object) -> object:
 def test_whoever_changes_the_shape_of_what_is_kept_raises_the_format() -> None:
     shapes = [without_prose(msgspec.json.schema(kept)) for kept in (SavedExchange, Input)]
     known = (journal.FORMAT, zlib.crc32(msgspec.json.encode(shapes)))
-    assert known == (1, 2498890739), "raise FORMAT, then note the new shape here"
+    assert known == (2, 2584381101), "raise FORMAT, then note the new shape here"

@@ -6,6 +6,7 @@ from infra.exchange.account import OrderStatus, OrderView
 from infra.exchange.core import ExchangeCore
 from infra.exchange.emissions import BookChanged, BookReplaced, Filled, LifecycleKind, MarketLifecycle, OrderChanged
 from infra.exchange.errors import ExchangeRefusalError
+from infra.exchange.life import CLOSE_CANCEL_MS
 from infra.exchange.living import MEMBER, split_cash
 from infra.exchange.terms import GridName, NewOrder, SelfTradePrevention, TimeInForce
 from infra.exchange.testkit import CLOSE_MS, MAKER, START_MS, TICKERS, buy, rest, still_core, still_event
@@ -286,10 +287,16 @@ def test_a_market_opens_and_closes_silently_and_its_orders_are_cancelled_at_the_
     core.drain()
     core.advance(CLOSE_MS)
     emissions = core.drain()
-    assert [e.reason for e in emissions if isinstance(e, OrderChanged)] == ["CloseCancel"]
     assert sum(isinstance(emission, BookReplaced) for emission in emissions) == len(TICKERS)
-    assert not any(isinstance(emission, MarketLifecycle) for emission in emissions)
+    assert len(emissions) == len(TICKERS), "nothing else is said at the close"
     assert refusal(core, TICKER, YES, 50, 1)[1] == "market_inactive"
+    with pytest.raises(ExchangeRefusalError, match="market_inactive"):
+        core.cancel(MEMBER, order.order_id)
+    assert core.accounts[MEMBER].available(2) < 1_000_000_000
+    core.advance(CLOSE_MS + CLOSE_CANCEL_MS)
+    emissions = core.drain()
+    assert [e.reason for e in emissions if isinstance(e, OrderChanged)] == ["CloseCancel"]
+    assert len(emissions) == 1
     with pytest.raises(ExchangeRefusalError, match="not_found"):
         core.cancel(MEMBER, order.order_id)
     assert core.accounts[MEMBER].available(2) == 1_000_000_000
@@ -315,7 +322,7 @@ def test_settlement_pays_yes_its_payout_and_no_the_complement(payout: Price, mem
     assert (settlement.revenue, settlement.position, settlement.cost) == (member_gets * 1_000_000, 1_000, 4_000_000)
     kinds = [emission.kind for emission in core.drain() if isinstance(emission, MarketLifecycle)]
     assert kinds == [LifecycleKind.DETERMINED, LifecycleKind.SETTLED]
-    with pytest.raises(ValueError, match="finalized already"):
+    with pytest.raises(ExchangeRefusalError, match="finalized already"):
         core.determine(TICKER, payout, "12")
 
 

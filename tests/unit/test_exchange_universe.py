@@ -8,10 +8,12 @@ from random import Random
 
 import pytest
 
-from infra.exchange.catalogue import SHARDS, TEMPLATES, Shape, build_event
+from infra.exchange.catalogue import SHARDS, TEMPLATES, Listing, Shape, Span, Template
+from infra.exchange.contests import build_combo, build_contest
 from infra.exchange.core import ExchangeCore
 from infra.exchange.emissions import BookChanged, LifecycleKind, MarketLifecycle, Traded
 from infra.exchange.fair import settles_yes
+from infra.exchange.ladders import build_line
 from infra.exchange.living import MEMBER, seeded_ids
 from infra.exchange.market import MarketState
 from infra.exchange.terms import EventTerms, NewOrder, TimeInForce
@@ -58,20 +60,21 @@ def gains(core: ExchangeCore, event: EventTerms) -> dict[str, float]:
     """What one set of each contradiction in an event would gain after fees (1e-4 dollars), positive ones only."""
     markets = [core.markets[terms.ticker] for terms in event.markets]
     found: dict[str, float] = {}
-    if event.mutually_exclusive:
+    if event.mutually_exclusive and len(markets) > 1:
         no_costs = [price for market in markets if (price := cost(market, Outcome.NO)) is not None]
         # Leaving a bracket out only lowers what the others pay, so the best choice keeps those below a dollar.
         useful = [price for price in no_costs if price < ONE_DOLLAR]
         found["sell all"] = (len(useful) - 1) * ONE_DOLLAR - sum(useful) if useful else -1.0
         yes_costs = [cost(market, Outcome.YES) for market in markets]
         known = [price for price in yes_costs if price is not None]
-        if len(known) == len(markets):
+        # A field of candidates need not hold the winner.
+        if len(known) == len(markets) and not event.series_ticker.endswith("CUP"):
             found["buy all"] = ONE_DOLLAR - sum(known)
     for easier in markets:
         for harder in markets:
             if (
-                easier.terms.strike_type is StrikeType.GREATER
-                and harder.terms.strike_type is StrikeType.GREATER
+                easier.terms.strike_type is harder.terms.strike_type
+                and easier.terms.strike_type in (StrikeType.GREATER, StrikeType.GREATER_OR_EQUAL)
                 and easier.terms.custom_strike == harder.terms.custom_strike
                 and easier.terms.floor is not None
                 and harder.terms.floor is not None
@@ -80,7 +83,35 @@ def gains(core: ExchangeCore, event: EventTerms) -> dict[str, float]:
                 yes, no = cost(easier, Outcome.YES), cost(harder, Outcome.NO)
                 if yes is not None and no is not None:
                     found[f"{easier.ticker} and {harder.ticker}"] = ONE_DOLLAR - yes - no
+            if event.series_ticker.endswith("BY") and easier.terms.close_ms > harder.terms.close_ms:
+                yes, no = cost(easier, Outcome.YES), cost(harder, Outcome.NO)
+                if yes is not None and no is not None:
+                    found[f"{easier.ticker} and the earlier {harder.ticker}"] = ONE_DOLLAR - yes - no
+    for combo in markets if event.is_combo else ():
+        for leg in combo.terms.legs:
+            other = core.markets.get(leg.ticker)
+            side = None if other is None else cost(other, leg.outcome)
+            no = cost(combo, Outcome.NO)
+            if side is not None and no is not None:
+                found[f"{combo.ticker} and its leg {leg.ticker}"] = ONE_DOLLAR - side - no
+        needed = [cost(combo, Outcome.YES)]
+        for leg in combo.terms.legs:
+            other = core.markets.get(leg.ticker)
+            needed.append(None if other is None else cost(other, leg.outcome.other))
+        prices = [price for price in needed if price is not None]
+        if len(prices) == len(needed):
+            found[f"{combo.ticker} and the other sides of its legs"] = ONE_DOLLAR - sum(prices)
     return {name: gain for name, gain in found.items() if gain > 0}
+
+
+def build(template: Template, number: int = 1, seed: int = 1, life_ms: int = 30_000) -> Listing:
+    span = Span(START_MS, START_MS, START_MS + life_ms, 1)
+    if template.shape is Shape.COMBO:
+        game = next(template for template in TEMPLATES if template.shape is Shape.GAME)
+        games = [build_contest(game, number, span, Random(seed)) for number in (1, 2, 3)]
+        return build_combo(template, number, span, games, Random(seed))
+    make = build_contest if template.shape in (Shape.GAME, Shape.FIELD, Shape.DEADLINES) else build_line
+    return make(template, number, span, Random(seed))
 
 
 def test_the_same_seed_and_steps_give_the_same_run() -> None:
@@ -117,8 +148,8 @@ def test_strikes_alone_do_not_make_a_ladder_where_an_event_has_two_subjects() ->
                 continue
             for easier in event.markets:
                 for harder in event.markets:
-                    assert easier.floor is not None
-                    assert harder.floor is not None
+                    if easier.floor is None or harder.floor is None:
+                        continue
                     yes = cost(core.markets[easier.ticker], Outcome.YES)
                     no = cost(core.markets[harder.ticker], Outcome.NO)
                     if easier.floor < harder.floor and yes and no and yes + no < ONE_DOLLAR:
@@ -129,18 +160,19 @@ def test_strikes_alone_do_not_make_a_ladder_where_an_event_has_two_subjects() ->
 def test_injected_mispricings_gain_what_was_asked_for_and_disappear_in_time() -> None:
     core, universe = open_world(BUSY)
     seen: Counter[str] = Counter()
-    live_before: dict[str, int] = {}
+    live_before: dict[tuple[str, ...], int] = {}
     for ms in run(core, universe, 30):
-        live: dict[str, int] = {}
+        live: dict[tuple[str, ...], int] = {}
         for event in core.events.values():
             if not universe.mispricings.is_live(event.ticker):
                 assert gains(core, event) == {}, event.ticker
                 continue
             best = max(gains(core, event).values())
             assert best >= 200
-            live[event.ticker] = live_before.get(event.ticker, ms)
-            assert ms - live[event.ticker] <= BUSY.mispricing_life_ms[1] + STEP_MS
-            if event.ticker not in live_before:
+            (order_ids,) = [each.order_ids for each in universe.mispricings.live() if each.event_ticker == event.ticker]
+            live[order_ids] = live_before.get(order_ids, ms)
+            assert ms - live[order_ids] <= BUSY.mispricing_life_ms[1] + STEP_MS
+            if order_ids not in live_before:
                 kind = "ladder" if not event.mutually_exclusive else min(gains(core, event))
                 seen[kind] += 1
         live_before = live
@@ -231,23 +263,23 @@ def test_taking_every_leg_of_a_mispricing_gains_at_least_its_edge_a_set() -> Non
 
 def test_the_world_keeps_its_size_while_events_come_and_go() -> None:
     core, universe = open_world(replace(QUIET, event_life_ms=(4_000, 8_000), retention_ms=2_000))
-    for ms in run(core, universe, 20):
-        trading = [
-            event for event in core.events.values() if event.markets[0].open_ms <= ms < event.markets[0].close_ms
-        ]
-        waiting = [event for event in core.events.values() if event.markets[0].open_ms > ms]
-        assert len(trading) + len(waiting) == QUIET.events
+    for _ in run(core, universe, 20):
+        statuses = [{core.markets[terms.ticker].status for terms in event.markets} for event in core.events.values()]
+        alive = [found for found in statuses if found & {MarketStatus.INITIALIZED, MarketStatus.ACTIVE}]
+        assert len(alive) == QUIET.events
     assert universe.events_settled > 40
     assert len(core.events) < 2 * QUIET.events, "old events must be forgotten"
 
 
-def test_flow_keeps_to_its_rate() -> None:
-    core, universe = open_world(UniverseConfig())
+@pytest.mark.parametrize(("rate", "seconds"), [(200, 60), (2_000, 15)])
+def test_flow_keeps_to_its_rate(rate: int, seconds: int) -> None:
+    lasting = replace(QUIET, deltas_per_second=rate, event_life_ms=(10**7, 10**7))
+    core, universe = open_world(lasting)
     core.drain()
     changes = 0
-    for _ in run(core, universe, 20):
+    for _ in run(core, universe, seconds):
         changes += sum(isinstance(emission, BookChanged) for emission in core.drain())
-    assert 150 * 20 < changes < 280 * 20
+    assert rate * seconds / 2 < changes < 2 * rate * seconds
 
 
 def test_markets_settle_by_the_final_value_and_their_strikes() -> None:
@@ -261,7 +293,10 @@ def test_markets_settle_by_the_final_value_and_their_strikes() -> None:
         if all(core.markets[terms.ticker].status is MarketStatus.FINALIZED for terms in event.markets)
     ]
     assert len(finished) > 20
+    assert {event.series_ticker for event in finished} > {"KXSIMGAME", "KXSIMCUP", "KXSIMBY"}
     for event in finished:
+        if event.markets[0].floor is None and event.markets[0].cap is None:
+            continue  # names and dates have tests of their own
         states = [core.markets[terms.ticker] for terms in event.markets]
         for state in states:
             won = settles_yes(state.terms, Decimal(state.expiration_value))
@@ -286,7 +321,7 @@ def test_markets_settle_by_the_final_value_and_their_strikes() -> None:
 def test_strikes_are_strict_and_brackets_include_both_ends(
     kind: StrikeType, floor: str | None, cap: str | None, value: str, won: bool
 ) -> None:
-    listing = build_event(TEMPLATES[0], 1, now_ms=0, open_ms=0, close_ms=1_000, timer_s=1, random=Random(1))
+    listing = build(TEMPLATES[0])
     terms = replace(
         listing.terms.markets[0],
         strike_type=kind,
@@ -299,32 +334,17 @@ def test_strikes_are_strict_and_brackets_include_both_ends(
 @pytest.mark.parametrize("seed", range(20))
 def test_brackets_cover_every_whole_number_once_and_leave_slivers_between(seed: int) -> None:
     for template in TEMPLATES:
-        listing = build_event(template, seed, now_ms=0, open_ms=0, close_ms=30_000, timer_s=1, random=Random(seed))
+        listing = build(template, seed, seed)
         tickers = [terms.ticker for terms in listing.terms.markets]
         assert len(set(tickers)) == len(tickers)
         if template.shape is not Shape.PARTITION:
-            assert not listing.terms.mutually_exclusive
             continue
-        for value in range(-20, 120):
+        for value in [*range(-20, 120), *range(60_000, 64_000, 37)]:
             assert sum(settles_yes(terms, Decimal(value)) for terms in listing.terms.markets) == 1
         betweens = [terms for terms in listing.terms.markets if terms.strike_type is StrikeType.BETWEEN]
         assert betweens[0].cap is not None
-        sliver = betweens[0].cap + Decimal("0.5")
+        sliver = betweens[0].cap + template.step / 2
         assert not any(settles_yes(terms, sliver) for terms in listing.terms.markets)
-
-
-def test_sizes_are_whole_contracts_and_both_grids_occur() -> None:
-    core, _ = open_world(QUIET)
-    sizes: list[Count] = []
-    prices: list[Price] = []
-    for market in core.markets.values():
-        for outcome in Outcome:
-            for level in market.book.side(outcome):
-                sizes.append(level.size)
-                prices.append(level.price)
-    assert all(size % ONE_CONTRACT == 0 for size in sizes)
-    assert any(price % 100 for price in prices)
-    assert {market.fees.multiplier for market in core.markets.values()} == {5_000, 10_000}
 
 
 @pytest.mark.parametrize(
@@ -334,3 +354,40 @@ def test_sizes_are_whole_contracts_and_both_grids_occur() -> None:
 def test_a_world_that_cannot_be_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="universe"):
         UniverseConfig(**change)  # type: ignore[arg-type]
+
+
+def first_trading(core: ExchangeCore, series: str) -> EventTerms:
+    for event in core.events.values():
+        if event.series_ticker == series and core.markets[event.markets[0].ticker].status is MarketStatus.ACTIVE:
+            return event
+    raise AssertionError(f"no event of {series} is trading")
+
+
+def test_a_market_paused_by_hand_is_quoted_again_when_it_goes_on() -> None:
+    core, universe = open_world(replace(QUIET, event_life_ms=(10**6, 10**6)))
+    ticker = first_trading(core, "KXSIMTEMP").markets[2].ticker
+    core.deactivate(ticker)
+    for _ in run(core, universe, 5):
+        assert not core.markets[ticker].book.is_crossed()
+    core.activate(ticker)
+    assert not list(core.markets[ticker].book.no)
+    for _ in run(core, universe, 20):
+        pass
+    assert len(list(core.markets[ticker].book.no)) > 1
+
+
+def test_a_market_closed_and_determined_by_hand_is_let_go() -> None:
+    core, universe = open_world(QUIET)
+    game = first_trading(core, "KXSIMGAME")
+    ladder = first_trading(core, "KXSIMINDEX")
+    combos = {terms.ticker for event in core.events.values() for terms in event.markets if terms.legs}
+    core.close_market(ladder.markets[0].ticker)
+    for terms in game.markets:
+        core.determine(terms.ticker, Price(4_200), "by hand")
+    for _ in run(core, universe, 60):
+        pass
+    for terms in (*game.markets, *ladder.markets):
+        assert core.markets[terms.ticker].status is MarketStatus.FINALIZED
+    assert core.markets[game.markets[0].ticker].payout == 4_200
+    assert combos
+    assert all(core.markets[ticker].status is MarketStatus.FINALIZED for ticker in combos)
