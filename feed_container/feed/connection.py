@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.errors import ExchangeError
+from kalshi_arb.kalshi.answers import read_error
 from kalshi_arb.kalshi.errors import AuthError
-from kalshi_arb.kalshi.rest import read_error
 from kalshi_arb.kalshi.signing import Signer
 
 OPEN_TIMEOUT_S = 10.0

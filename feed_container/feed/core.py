@@ -12,11 +12,13 @@ from typing import NamedTuple, Protocol
 from feed.config import FeedConfig
 from feed.gate import Gate, Verdict
 from kalshi_arb.detection.screen import Screen
-from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.book import Book, BookSnapshot
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.kalshi.frames import Delta, decode_frame
+from kalshi_arb.kalshi.private_view import PrivateView
 from kalshi_arb.kalshi.stream import BookStream
 from kalshi_arb.kalshi.stream_events import (
+    Best,
     BookChanged,
     BookReplaced,
     BooksStale,
@@ -25,12 +27,16 @@ from kalshi_arb.kalshi.stream_events import (
     FrameRejected,
     GapDetected,
     LifecycleSeen,
+    PrivateSeen,
     ReconnectNeeded,
     SubscriptionLost,
 )
 from kalshi_arb.schemas import Candidate, Lifecycle
 
 logger = logging.getLogger(__name__)
+
+# Looking a member up on its enum takes longer than everything else that is done for most frames.
+_PRICE, _SIZE = Best.PRICE, Best.SIZE
 
 
 class Moment(NamedTuple):
@@ -62,6 +68,7 @@ class FeedCore:
     def __init__(self, *, stream: BookStream, outlet: Outlet, config: FeedConfig) -> None:
         self.stream = stream
         self.screen = Screen(())
+        self.private = PrivateView()
         self.drops: Counter[str] = Counter()
         self.candidates = 0
         self.groups = 0
@@ -72,11 +79,15 @@ class FeedCore:
         self._config = config
         self._gate = Gate(config.cooldown_ms)
         self._dirty: dict[str, Moment] = {}
+        # Groups whose edge was positive when last judged.
+        self._standing: set[str] = set()
         self._waiting: dict[str, Moment] = {}
         self._exchange_ms = 0
         self._changed: set[str] = set()
         self._copied_ms: dict[str, int] = {}
         self._watched: frozenset[str] = frozenset()
+        self._suspended: frozenset[str] = frozenset()
+        self._concerned: dict[str, tuple[str, ...]] = {}
 
     # Connection
 
@@ -90,25 +101,38 @@ class FeedCore:
     def close(self, now: Moment) -> None:
         """The connection is gone."""
         self.connected = False
-        self._take_all(self.stream.disconnected(), now)
+        for event in self.stream.disconnected():
+            self._take(event, now)
+        self.private.reset()
         self._dirty.clear()
         self._waiting.clear()
 
     def frame(self, data: bytes | str, received: Moment) -> None:
         """Take in one frame; judges what an earlier exchange millisecond changed before the frame is applied."""
         frame = decode_frame(data)
+        utc_ms = received.utc_ms
         if type(frame) is Delta and (exchange_ms := frame.msg.ts_ms) > self._exchange_ms:
             if self._dirty:
-                self.judge(received.utc_ms)
+                self.judge(utc_ms)
             self._exchange_ms = exchange_ms
-            lag_ms = received.utc_ms - exchange_ms
+            lag_ms = utc_ms - exchange_ms
             if self.worst_lag_ms is None or lag_ms > self.worst_lag_ms:
                 self.worst_lag_ms = lag_ms
-        self._take_all(self.stream.apply(frame, received.utc_ms), received)
+        for event in self.stream.apply(frame, utc_ms):
+            if type(event) is BookChanged:
+                self._changed.add(event.ticker)
+                best = event.best
+                if best is _PRICE:
+                    self._screen(event.book, received)
+                elif best is _SIZE and self._standing:
+                    self._size_changed(event.ticker, received)
+            else:
+                self._take(event, received)
 
     def tick(self, now: Moment) -> None:
         """Let the stream ask again for what did not come."""
-        self._take_all(self.stream.tick(now.utc_ms), now)
+        for event in self.stream.tick(now.utc_ms):
+            self._take(event, now)
 
     # Groups
 
@@ -123,9 +147,19 @@ class FeedCore:
         self._changed.intersection_update(tickers)
         self._copied_ms = {ticker: ms for ticker, ms in self._copied_ms.items() if ticker in tickers}
         self._waiting = {group_id: at for group_id, at in self._waiting.items() if group_id in ids}
+        self._standing.clear()
         self._dirty.clear()
+        self._concerned = _concerned(groups)
         for ticker in tickers:
-            self._screen(ticker, now)
+            self._screen_kept(ticker, now)
+
+    def suspend(self, group_ids: frozenset[str], now: Moment) -> None:
+        """Offer nothing of these groups from now on, and of no others. What may be used again is judged at once: its
+        books may have stood still."""
+        for group_id in self._suspended - group_ids:
+            if self.screen.group(group_id) is not None:
+                self._dirty.setdefault(group_id, now)
+        self._suspended = group_ids
 
     def watch(self, group_ids: Collection[str]) -> None:
         """Groups whose books are copied as often as near ones, since a person or a basket watches them."""
@@ -146,7 +180,10 @@ class FeedCore:
                 self._waiting.pop(group_id, None)
             edge = self.screen.edge(group_id)
             if edge is not None and edge > 0:
+                self._standing.add(group_id)
                 self._offer(group_id, edge, received, now_ms)
+            elif self._standing:
+                self._standing.discard(group_id)
 
     def judge_waiting(self, now: Moment) -> None:
         """Judge again what its cooldown held back: a candidate that still stands must not be lost to it. The cooldown
@@ -163,6 +200,9 @@ class FeedCore:
     def _offer(self, group_id: str, edge: int, received: Moment, now_ms: int) -> None:
         group = self.screen.group(group_id)
         if group is None:
+            return
+        if group_id in self._suspended:
+            self.drops["group_suspended"] += 1
             return
         # Versions first: most candidates end here, and copying books is the dear part.
         versions = [self.stream.version(market.ticker) for market in group.markets]
@@ -210,26 +250,24 @@ class FeedCore:
 
     # Events
 
-    def _take_all(self, events: Sequence[Event], now: Moment) -> None:
-        for event in events:
-            if type(event) is BookChanged:
-                self._changed.add(event.ticker)
-                if event.best_changed:
-                    self._screen(event.ticker, now)
-            else:
-                self._take_rare(event, now)
-
-    def _take_rare(self, event: Event, now: Moment) -> None:
+    def _take(self, event: Event, now: Moment) -> None:
         match event:
             case BookReplaced(ticker=ticker):
                 self._changed.add(ticker)
-                self._screen(ticker, now)
+                self._screen_kept(ticker, now)
+                # A snapshot may change sizes alone.
+                self._size_changed(ticker, now)
             case BooksStale(tickers=tickers, reason=reason):
                 logger.warning("%d books stale: %s", len(tickers), reason)
                 for ticker in tickers:
                     self.screen.forget(ticker)
             case LifecycleSeen(ticker=ticker, event_type=event_type):
-                self._outlet.lifecycle(Lifecycle(ticker, event_type, now.utc_ms))
+                groups = self._concerned.get(ticker, ())
+                self._outlet.lifecycle(Lifecycle(ticker, event_type, now.utc_ms, groups))
+            case PrivateSeen(message=message):
+                problem = self.private.take(message, now.utc_ms)
+                if problem is not None:
+                    logger.error("the private channels contradict themselves: %s", problem)
             case GapDetected(sid=sid, expected=expected, received=received):
                 logger.warning("gap in subscription %d: expected %d, got %d", sid, expected, received)
             case FrameRejected(reason=reason):
@@ -244,17 +282,33 @@ class FeedCore:
             case ReconnectNeeded(reason=reason):
                 self.reconnect_reason = reason
 
-    def _screen(self, ticker: str, now: Moment) -> None:
-        book = self.stream.book(ticker)
-        if book is None:
-            return
-        repriced = self.screen.update(book)
+    def _screen(self, book: Book, now: Moment) -> None:
+        dirty = self._dirty
+        for group_id in self.screen.update(book):
+            if group_id not in dirty:
+                dirty[group_id] = now
+
+    def _size_changed(self, ticker: str, now: Moment) -> None:
+        # No edge changed, but there is more, or less, of what a candidate found.
         for group_id in self.screen.groups_of(ticker):
-            # Sizes alone matter to a candidate only: there is more, or less, of it now.
-            if repriced or (self.screen.edge(group_id) or 0) > 0:
+            if group_id in self._standing:
                 self._dirty.setdefault(group_id, now)
+
+    def _screen_kept(self, ticker: str, now: Moment) -> None:
+        book = self.stream.book(ticker)
+        if book is not None:
+            self._screen(book, now)
 
     def all_drops(self) -> Mapping[str, int]:
         """What was dropped by reason, groups of no known structure included."""
         unjudged = len(self.screen.unjudged)
         return {**self.drops, **({"group_not_judged": unjudged} if unjudged else {})}
+
+
+def _concerned(groups: Sequence[Group]) -> dict[str, tuple[str, ...]]:
+    """Ids of the groups by market and by event: the stream names either."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        for ticker in (*group.tickers, *group.event_tickers):
+            found.setdefault(ticker, []).append(group.group_id)
+    return {ticker: tuple(dict.fromkeys(ids)) for ticker, ids in found.items()}

@@ -42,6 +42,7 @@ def status_of(
         "candidates": core.candidates,
         "groups": core.groups,
         "latency_ms": dict(latency_ms),
+        "private": core.private.summary(now_ms),
         "misses": [
             {
                 "group_id": miss.group_id,

@@ -10,7 +10,7 @@ from feed.workers import Worker
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.ports import BookStore, Queue, StatusStore
-from kalshi_arb.schemas import Candidate, Lifecycle, encode
+from kalshi_arb.schemas import Candidate, Lifecycle, Look, encode
 
 CANDIDATES_WAITING = 64
 BOOKS_WAITING = 512
@@ -50,7 +50,7 @@ class Publisher:
             "candidates", self._send_candidate, capacity=CANDIDATES_WAITING, on_crash=on_crash
         )
         self._books: Worker[BookSnapshot] = Worker("books", self._put_book, capacity=BOOKS_WAITING, on_crash=on_crash)
-        self._lifecycle: Worker[Lifecycle] = Worker(
+        self._lifecycle: Worker[Lifecycle | Look] = Worker(
             "lifecycle", self._send_lifecycle, capacity=LIFECYCLE_WAITING, on_crash=on_crash
         )
         self._status: Worker[Mapping[str, object]] = Worker("status", self._put_status, capacity=1, on_crash=on_crash)
@@ -82,6 +82,10 @@ class Publisher:
         """Queue a lifecycle message."""
         self._lifecycle.offer(message)
 
+    def look(self, message: Look) -> None:
+        """Queue a reminder behind the lifecycle messages."""
+        self._lifecycle.offer(message)
+
     def status(self, status: Mapping[str, object]) -> None:
         """Queue the feed's status; only the newest waits."""
         self._status.offer(status)
@@ -106,7 +110,7 @@ class Publisher:
     def _put_book(self, book: BookSnapshot) -> None:
         self._ports.books.put(book)
 
-    def _send_lifecycle(self, message: Lifecycle) -> None:
+    def _send_lifecycle(self, message: Lifecycle | Look) -> None:
         self._ports.lifecycle.send(encode(message))
 
     def _put_status(self, status: Mapping[str, object]) -> None:

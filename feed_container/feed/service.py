@@ -24,6 +24,7 @@ from kalshi_arb.domain.state_space import Group
 from kalshi_arb.kalshi.errors import AuthError
 from kalshi_arb.kalshi.stream import BookStream
 from kalshi_arb.ports import GroupStore, Metrics, StatusStore
+from kalshi_arb.schemas import Look
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,14 @@ class FeedService:
         self._metrics = MetricsSource(metrics)
         self._backoff = Backoff(config.first_backoff_s, config.longest_backoff_s, jitter)
         self._publisher = Publisher(ports, clock, on_crash=self._crash_from_thread)
-        self.core = FeedCore(stream=BookStream(epoch), outlet=self._publisher, config=config)
+        stream = BookStream(epoch, private=config.private)
+        self.core = FeedCore(stream=stream, outlet=self._publisher, config=config)
         self._watcher = GroupWatcher(
             groups=groups,
             status=ports.status,
             poll_s=config.poll_s,
             on_groups=self._groups_from_thread,
+            on_suspended=self._suspended_from_thread,
             on_watch=self._watch_from_thread,
             on_crash=self._crash_from_thread,
         )
@@ -101,8 +104,9 @@ class FeedService:
         self._watcher.start()
         try:
             await _first_of(
-                self._keep_connected(), self._beat(), self._report(), _waiting(stop.wait()), _waiting(self._crashed)
-            )
+                self._keep_connected(), self._beat(), self._report(), self._remind(),
+                _waiting(stop.wait()), _waiting(self._crashed),
+            )  # fmt: skip
         finally:
             self._watcher.stop()
             self._publisher.status(self._status())
@@ -231,6 +235,11 @@ class FeedService:
                 self._metrics.flush()
             await asyncio.sleep(self._config.status_s)
 
+    async def _remind(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.look_s)
+            self._publisher.look(Look(self._clock.now_ms()))
+
     def _status(self) -> Status:
         drops = Counter(self.core.all_drops()) + Counter(self._publisher.drops())
         drops["groups_unreadable"] = self._watcher.errors
@@ -269,6 +278,14 @@ class FeedService:
         self._judge_soon()
         self._commands.set()
         logger.info("%d groups, %d of them not judged", len(groups), len(screen.unjudged))
+
+    def _suspended_from_thread(self, group_ids: frozenset[str]) -> None:
+        self._call(lambda: self._suspend(group_ids))
+
+    def _suspend(self, group_ids: frozenset[str]) -> None:
+        self.core.suspend(group_ids, self._now())
+        if self.core.has_dirty:
+            self._judge_soon()
 
     def _watch_from_thread(self, group_ids: frozenset[str]) -> None:
         self._call(lambda: self.core.watch(group_ids))

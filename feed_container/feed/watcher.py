@@ -8,16 +8,18 @@ from kalshi_arb.detection.screen import Screen
 from kalshi_arb.domain.errors import KalshiArbError
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.ports import WATCH_COMPONENT, GroupStore, StatusStore
+from kalshi_arb.relations.mirror import GroupMirror
 
 logger = logging.getLogger(__name__)
 
-"""Status item ``{"groups": [ids]}``: groups whose books are copied as often as near ones."""
-
 
 class GroupWatcher:
-    """Polls the groups' version and reads them when it changed.
+    """Polls the groups' version and reads what changed.
 
-    :param on_groups: called in this thread with a new screen and its groups
+    A suspension changes no screen: it is handed on by itself, because it is urgent and a screen takes long to build.
+
+    :param on_groups: called in this thread with a new screen and its groups, suspended ones too
+    :param on_suspended: called in this thread with the ids of all suspended groups when they changed
     :param on_watch: called in this thread with the ids of watched groups when they changed
     :param on_crash: called when the thread ended by a defect
     """
@@ -29,17 +31,20 @@ class GroupWatcher:
         status: StatusStore,
         poll_s: float,
         on_groups: Callable[[Screen, Sequence[Group]], None],
+        on_suspended: Callable[[frozenset[str]], None],
         on_watch: Callable[[frozenset[str]], None],
         on_crash: Callable[[str], None],
     ) -> None:
         self.errors = 0
-        self._groups = groups
+        self._mirror = GroupMirror(groups)
         self._status = status
         self._poll_s = poll_s
         self._on_groups = on_groups
+        self._on_suspended = on_suspended
         self._on_watch = on_watch
         self._on_crash = on_crash
-        self._version = 0
+        self._installed: dict[str, str] = {}
+        self._suspended: frozenset[str] = frozenset()
         self._watched: frozenset[str] = frozenset()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed-groups", daemon=True)
@@ -65,12 +70,8 @@ class GroupWatcher:
 
     def _look(self) -> None:
         try:
-            # The version first: groups that change in between are read again at the next look.
-            version = self._groups.version()
-            if version != self._version:
-                groups = self._groups.all()
-                self._on_groups(Screen(groups), groups)
-                self._version = version
+            if self._mirror.refresh():
+                self._take()
             watched = _group_ids(self._status.get(WATCH_COMPONENT))
             if watched != self._watched:
                 self._on_watch(watched)
@@ -78,6 +79,18 @@ class GroupWatcher:
         except KalshiArbError as error:
             self.errors += 1
             logger.warning("groups cannot be read: %s", error)
+
+    def _take(self) -> None:
+        records = self._mirror.records
+        suspended = frozenset(one for one, record in records.items() if record.suspension is not None)
+        if suspended != self._suspended:
+            self._on_suspended(suspended)
+            self._suspended = suspended
+        accepted = {one: record.group.fingerprint for one, record in records.items()}
+        if accepted != self._installed:
+            groups = [record.group for record in records.values()]
+            self._on_groups(Screen(groups), groups)
+            self._installed = accepted
 
 
 def _group_ids(item: dict[str, object] | None) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """What a REST answer, or its absence, means for a read and for a write."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import parse_qsl
 
@@ -18,10 +19,13 @@ from kalshi_arb.domain.market import ComboLeg, MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.portfolio import Fill, OrderReport, OrderRequest, Settlement, TimeInForce
 from kalshi_arb.fakes import ManualClock
+from kalshi_arb.kalshi.answers import read_error
+from kalshi_arb.kalshi.client import READ_ATTEMPTS, RestClient
 from kalshi_arb.kalshi.errors import AuthError, RejectedError, RetryableError, UnknownOutcomeError, WireFormatError
-from kalshi_arb.kalshi.rest import COMBO_EVENTS, READ_ATTEMPTS, KalshiMarketData, KalshiTrading, RestClient, read_error
-from kalshi_arb.kalshi.schemas import time_ms
+from kalshi_arb.kalshi.market_data import COMBO_EVENTS, KalshiMarketData
 from kalshi_arb.kalshi.signing import Credentials
+from kalshi_arb.kalshi.trading import KalshiTrading
+from kalshi_arb.kalshi.wire import time_ms
 
 BASE = "http://exchange.test/trade-api/v2"
 KEY = Ed25519PrivateKey.generate()
@@ -30,10 +34,17 @@ Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 
 class Exchange:
-    """Answers calls in turn, the last answer for ever, and remembers what was asked."""
+    """Answers calls in turn, the last answer for ever, and remembers what was asked. Announced fee changes are answered
+    apart, since every listing asks for them."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(
+        self, *answers: Answer, series_changes: Sequence[object] = (), event_changes: Sequence[object] = ()
+    ) -> None:
         self.answers = list(answers)
+        self.announced = {
+            "series/fee_changes": {"series_fee_change_arr": list(series_changes)},
+            "events/fee_changes": {"event_fee_changes": list(event_changes), "cursor": ""},
+        }
         self.requests: list[httpx.Request] = []
         self.clock = ManualClock()
         self.client = RestClient(
@@ -44,6 +55,9 @@ class Exchange:
         self.trading = KalshiTrading(self.client)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
+        announced = self.announced.get(request.url.path.removeprefix("/trade-api/v2/"))
+        if announced is not None:
+            return ok(announced)
         self.requests.append(request)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
@@ -166,17 +180,19 @@ def test_a_batch_is_answered_item_by_item() -> None:
         {"client_order_id": "c-2", "fill_count": None, "error": {"code": "FOK_INSUFFICIENT_VOLUME", "details": ""}},
         {"client_order_id": "c-3", "error": {"code": "ORDER_ALREADY_EXISTS", "message": "x", "details": ""}},
         {"error": {"code": "insufficient_balance"}},
+        {"client_order_id": "c-5", "error": {"code": "too_many_requests"}},
     ]
     exchange = Exchange(ok({"orders": items}, 201))
-    reports = exchange.trading.place([order(f"c-{n}") for n in (1, 2, 3, 4)])
+    reports = exchange.trading.place([order(f"c-{n}") for n in (1, 2, 3, 4, 5)])
     assert [(r.client_order_id, r.filled, r.rejection) for r in reports] == [
         ("c-1", 400, None),
         ("c-2", 0, "FOK_INSUFFICIENT_VOLUME"),
         ("c-3", 0, "order_already_exists"),
         ("c-4", 0, "insufficient_balance"),
+        ("c-5", 0, "too_many_requests"),
     ]
     assert exchange.requests[0].url.path.endswith("/portfolio/events/orders/batched")
-    assert len(json.loads(exchange.requests[0].content)["orders"]) == 4
+    assert len(json.loads(exchange.requests[0].content)["orders"]) == 5
 
 
 def test_a_batch_refused_as_a_whole_refuses_every_order() -> None:
@@ -326,6 +342,33 @@ def test_fills_carry_the_price_of_the_outcome_bought() -> None:
     assert exchange.queries() == [[("ticker", "A,B"), ("min_ts", "5"), ("limit", "1000")]]
 
 
+FILL = {
+    "trade_id": "t", "order_id": "o", "ticker": "A", "outcome_side": "yes", "count_fp": "1.00", "fee_cost": "0.01",
+    "yes_price_dollars": "0.3600", "no_price_dollars": "0.6400", "created_time": "2026-06-14T07:33:32Z", "ts": 9,
+}  # fmt: skip
+
+
+def test_a_fill_without_its_time_has_that_of_its_second() -> None:
+    row = {name: value for name, value in FILL.items() if name != "created_time"}
+    (fill,) = Exchange(ok({"fills": [row]})).trading.fills(["A"], 0)
+    assert fill.created_ms == 9_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"no_price_dollars": "0.6300"}, "at 3600 and 6300"),
+        ({"count_fp": "0.00"}, "fill t: 0 "),
+        ({"count_fp": "-1.00"}, "negative"),
+        ({"outcome_side": "maybe"}, "unknown outcome 'maybe'"),
+        ({"created_time": None, "ts": None}, "no time"),
+    ],
+)
+def test_a_fill_that_contradicts_itself_is_an_error(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(WireFormatError, match=says):
+        Exchange(ok({"fills": [FILL | changes]})).trading.fills(["A"], 0)
+
+
 def test_positions_leave_zeros_out() -> None:
     rows = [{"ticker": "A", "position_fp": "-1.50"}, {"ticker": "B", "position_fp": "0.00"}]
     assert Exchange(ok({"market_positions": rows})).trading.positions() == {"A": Count(-150)}
@@ -385,7 +428,7 @@ def test_books_are_read_a_hundred_at_a_time() -> None:
 
 @pytest.mark.parametrize("level", [["1.0000", "5.00"], ["0.4200", "0.00"], ["0.4200", "-1.00"], ["0.42001", "1.00"]])
 def test_a_level_that_cannot_rest_is_an_error(level: list[str]) -> None:
-    with pytest.raises(WireFormatError, match="book of A"):
+    with pytest.raises(WireFormatError, match=r"book of A: impossible|orderbook_fp\.yes_dollars\.0: "):
         Exchange(ok({"orderbooks": [wire_book("A", [level], [])]})).data.orderbooks(["A"])
 
 
@@ -416,7 +459,8 @@ def test_an_event_maps_with_exact_strikes_subject_fees_and_shard() -> None:
     exchange = Exchange(SERIES, ok({"events": [wire_event(wire_market())], "cursor": ""}))
     (listing,) = exchange.data.open_events()
     assert (listing.event_ticker, listing.series_ticker, listing.mutually_exclusive) == ("KXA-1", "KXA", True)
-    ((market, status),) = listing.markets
+    (listed,) = listing.markets
+    market, status = listed.market, listed.status
     assert status is MarketStatus.ACTIVE
     assert (market.strike_type, market.floor, market.cap) == (StrikeType.BETWEEN, Decimal("5.1"), Decimal("78999.99"))
     assert market.subject == '{"a":"x","b":1}'
@@ -433,18 +477,18 @@ def test_rules_fingerprints_tell_the_two_parts_apart() -> None:
         )
     ]
     (listing,) = Exchange(SERIES, ok({"events": events})).data.open_events()
-    first, second = (market.rules_fingerprint for market, _ in listing.markets)
+    first, second = (one.market.rules_fingerprint for one in listing.markets)
     assert first != second
 
 
 def test_an_events_own_fees_override_its_series() -> None:
     events = [
         wire_event(wire_market(), fee_type_override="quadratic_with_maker_fees", fee_multiplier_override=1),
-        wire_event(wire_market(), fee_type_override="flat", fee_multiplier_override=None),
+        wire_event(wire_market(), fee_type_override=None, fee_multiplier_override=None),
         wire_event(wire_market(), fee_type_override="something_new", fee_multiplier_override=2),
     ]
     listings = Exchange(SERIES, ok({"events": events})).data.open_events()
-    assert [listing.markets[0][0].fees for listing in listings] == [
+    assert [listing.markets[0].market.fees for listing in listings] == [
         FeeSchedule(FeeType.WITH_MAKER, 10_000),
         FeeSchedule(FeeType.QUADRATIC, 5_000),
         FeeSchedule(FeeType.UNKNOWN, 20_000),
@@ -468,7 +512,7 @@ def test_pages_and_series_that_are_younger_than_the_listing() -> None:
 def test_the_shard_of_the_event_stands_in_for_the_markets() -> None:
     exchange = Exchange(SERIES, ok({"events": [wire_event(wire_market(exchange_index=None))]}))
     (listing,) = exchange.data.open_events()
-    assert listing.markets[0][0].shard == 1
+    assert listing.markets[0].market.shard == 1
 
 
 @pytest.mark.parametrize(
@@ -482,6 +526,9 @@ def test_the_shard_of_the_event_stands_in_for_the_markets() -> None:
         wire_event(wire_market(), wire_market(event_ticker="ANOTHER")),
         wire_event(wire_market(), {key: value for key, value in wire_market().items() if key != "rules_primary"}),
         wire_event(wire_market(exchange_index=None), exchange_index=None),
+        wire_event(wire_market(), fee_type_override="flat", fee_multiplier_override=None),
+        wire_event(wire_market(floor_strike="5.1")),
+        wire_event(wire_market(fee_waiver_expiration_time="2026")),
         {"event_ticker": "KXA-1"},
     ],
 )
@@ -501,13 +548,13 @@ def test_an_event_of_no_known_series_is_left_out() -> None:
 def test_strike_types_without_structure_are_other() -> None:
     markets = [wire_market(strike_type=kind) for kind in ("structured", None, "greater_or_equal")]
     (listing,) = Exchange(SERIES, ok({"events": [wire_event(*markets)]})).data.open_events()
-    kinds = [market.strike_type for market, _ in listing.markets]
+    kinds = [one.market.strike_type for one in listing.markets]
     assert kinds == [StrikeType.OTHER, StrikeType.OTHER, StrikeType.GREATER_OR_EQUAL]
 
 
 def test_the_rules_text_of_every_market_comes_with_its_event() -> None:
     (listing,) = Exchange(SERIES, ok({"events": [wire_event(wire_market())]})).data.open_events()
-    assert listing.rules == {"KXA-1-B5": "If it rains.\nReally."}
+    assert {one.market.ticker: one.rules for one in listing.markets} == {"KXA-1-B5": "If it rains.\nReally."}
 
 
 LEGS = [
@@ -517,7 +564,7 @@ LEGS = [
 
 
 def quote(event: str, bid: str, ask: str) -> dict[str, object]:
-    return {"ticker": f"{event}-M", "event_ticker": event, "yes_bid_size_fp": bid, "yes_ask_size_fp": ask}
+    return wire_market(ticker=f"{event}-M", event_ticker=event, yes_bid_size_fp=bid, yes_ask_size_fp=ask)
 
 
 def combo_event(ticker: str, **changes: object) -> dict[str, object]:
@@ -532,7 +579,7 @@ def test_combos_with_a_quote_are_read_event_by_event_with_their_legs() -> None:
     quotes = [quote("E1", "0.00", "12.00"), quote("E2", "0.00", "0.00"), quote("E1", "1.00", "0.00")]
     exchange = Exchange(ok({"markets": quotes, "cursor": "endless"}), ok(combo_event("E1")), ONE_SERIES)
     (listing,) = exchange.data.combo_events()
-    ((combo, _),) = listing.markets
+    combo = listing.markets[0].market
     assert combo.legs == (ComboLeg("KXB-1", "KXB-1-T", Outcome.YES), ComboLeg("KXC-1", "KXC-1-T", Outcome.NO))
     assert combo.fees == FeeSchedule(FeeType.WITH_COMBO_MAKER, 10_000)
     assert [request.url.path.removeprefix("/trade-api/v2/") for request in exchange.requests] == [
@@ -562,12 +609,14 @@ def test_a_combo_event_that_is_gone_or_unreadable_is_left_out() -> None:
 
 def test_a_quote_that_is_no_count_is_an_error_and_no_silent_zero() -> None:
     exchange = Exchange(ok({"markets": [quote("E1", "many", "0.00")]}))
-    with pytest.raises(WireFormatError, match="quote in E1"):
+    with pytest.raises(
+        WireFormatError, match=r"MarketsReply\.markets\.0\.yes_bid_size_fp: not a plain decimal: 'many'"
+    ):
         list(exchange.data.combo_events())
 
 
 def state(ticker: str, status: str, **more: object) -> dict[str, object]:
-    return {"ticker": ticker, "event_ticker": "KXA", "status": status, **more}
+    return wire_market(ticker=ticker, event_ticker="KXA", status=status, **more)
 
 
 def test_market_states_tell_payouts_of_finalized_markets_only() -> None:
@@ -595,12 +644,115 @@ def test_a_market_state_that_cannot_be_read_is_an_error(row: dict[str, object]) 
         Exchange(ok({"markets": [row]})).data.market_states(["A"])
 
 
-def test_fees_of_an_event_are_its_series_or_its_override() -> None:
-    event = {"event_ticker": "KXA-1", "series_ticker": "KXA", "mutually_exclusive": False}
-    series = ok({"series": {"ticker": "KXA", "fee_type": "quadratic", "fee_multiplier": 0.5}})
-    assert Exchange(ok({"event": event}), series).data.fee_schedule("KXA-1") == FeeSchedule(FeeType.QUADRATIC, 5_000)
-    override = {**event, "fee_type_override": "quadratic", "fee_multiplier_override": 2}
-    assert Exchange(ok({"event": override}), series).data.fee_schedule("KXA-1").multiplier == 20_000
-    odd = {**event, "fee_type_override": "quadratic", "fee_multiplier_override": -1}
-    with pytest.raises(WireFormatError, match="fees of KXA-1"):
-        Exchange(ok({"event": odd}), series).data.fee_schedule("KXA-1")
+NOW_MS = ManualClock().now_ms()
+
+
+def at(ms: int) -> str:
+    """A time on the wire, ``ms`` milliseconds from now."""
+    return (datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(milliseconds=ms)).isoformat()
+
+
+def test_fees_of_an_events_markets_are_their_waiver_its_override_or_its_series() -> None:
+    def fees(event: dict[str, object]) -> dict[str, FeeSchedule]:
+        series = ok({"series": {"ticker": "KXA", "fee_type": "quadratic", "fee_multiplier": 0.5}})
+        return Exchange(ok({"event": event}), series).data.market_fees("KXA-1")
+
+    plain = wire_event(wire_market(), wire_market(ticker="W", fee_waiver_expiration_time=at(1)))
+    assert fees(plain) == {
+        "KXA-1-B5": FeeSchedule(FeeType.QUADRATIC, 5_000), "W": FeeSchedule(FeeType.QUADRATIC, 0),
+    }  # fmt: skip
+    override = wire_event(wire_market(), fee_type_override="quadratic", fee_multiplier_override=2)
+    assert fees(override)["KXA-1-B5"].multiplier == 20_000
+    with pytest.raises(WireFormatError, match="fees of KXA-1: negative fee multiplier"):
+        fees(wire_event(fee_type_override="quadratic", fee_multiplier_override=-1))
+
+
+def series_change(ms: int, multiplier: float, fee_type: str = "quadratic") -> dict[str, object]:
+    return {
+        "id": f"c{ms}", "series_ticker": "KXA", "fee_type": fee_type, "fee_multiplier": multiplier,
+        "scheduled_ts": at(ms),
+    }  # fmt: skip
+
+
+def event_change(ms: int, fee_type: str | None, multiplier: float | None) -> dict[str, object]:
+    return {
+        "id": f"e{ms}", "event_ticker": "KXA-1", "series_ticker": "KXA", "fee_type_override": fee_type,
+        "fee_multiplier_override": multiplier, "scheduled_ts": at(ms),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("series", "events", "waiver", "due"),
+    [
+        ([], [], None, None),
+        ([series_change(-60_000, 9), series_change(60_000, 1)], [], None, 60_000),
+        ([series_change(60_000, 0.5), series_change(90_000, 1)], [], None, 90_000),
+        ([], [event_change(30_000, "quadratic", 2), event_change(60_000, None, None)], None, 30_000),
+        ([series_change(60_000, 1)], [event_change(30_000, None, None)], None, 60_000),
+        ([], [], 45_000, 45_000),
+        ([], [], -45_000, None),
+    ],
+)
+def test_a_listing_says_when_its_fees_are_going_to_change(
+    series: list[object], events: list[object], waiver: int | None, due: int | None
+) -> None:
+    market = wire_market(fee_waiver_expiration_time=None if waiver is None else at(waiver))
+    listed = ok({"events": [wire_event(market)], "cursor": ""})
+    exchange = Exchange(SERIES, listed, series_changes=series, event_changes=events)
+    (listing,) = exchange.data.open_events()
+    assert listing.markets[0].market.fees.multiplier == (0 if waiver == 45_000 else 5_000)
+    assert listing.markets[0].fee_change_ms == (None if due is None else NOW_MS + due)
+
+
+def test_an_announced_change_that_cannot_be_read_stops_the_listing() -> None:
+    with pytest.raises(WireFormatError, match="fee change c1: negative"):
+        list(Exchange(SERIES, series_changes=[series_change(1, -1)]).data.open_events())
+
+
+# Fields that come and go
+
+
+def test_fields_that_nobody_knows_are_counted_by_model_and_name_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = [wire_event(wire_market(), wire_market(), also_new=None)]
+    exchange = Exchange(SERIES, ok({"events": events}))
+    list(exchange.data.open_events())
+    assert exchange.client.unknown.counts() == {"EventWire.also_new": 1, "MarketWire.a_field_of_tomorrow": 2}
+    assert sum("MarketWire.a_field_of_tomorrow" in record.message for record in caplog.records) == 1
+
+
+def test_a_needed_field_that_is_missing_null_or_of_another_type_is_named() -> None:
+    def refusal(row: dict[str, object]) -> str:
+        with pytest.raises(WireFormatError) as caught:
+            Exchange(ok({"market_positions": [row]})).trading.positions()
+        return str(caught.value)
+
+    call = "GET portfolio/positions: PositionsReply.market_positions.0.position_fp: "
+    assert refusal({"ticker": "A"}) == f"{call}Field required"
+    assert refusal({"ticker": "A", "position_fp": None}) == f"{call}the amount is missing"
+    assert refusal({"ticker": "A", "position_fp": True}) == f"{call}expected a decimal string, got True"
+    assert refusal({"ticker": "A", "position_fp": "1.005"}) == f"{call}1.005 is finer than 1e-2"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("-1.50", -150), ('"-1.50"', -150), ("1e2", 10_000), ("2", 200), ('"7"', 700)]
+)
+def test_bare_numbers_are_read_from_their_own_digits(text: str, count: int) -> None:
+    body = f'{{"market_positions":[{{"ticker":"A","position_fp":{text}}}]}}'
+    assert Exchange(httpx.Response(200, content=body)).trading.positions() == {"A": count}
+
+
+@pytest.mark.parametrize("text", ["0.56000000000000000001", "1e-3", "1e400", "1e999999999999", "NaN", "-Infinity"])
+def test_a_number_that_no_amount_can_be_is_an_error_not_a_rounding(text: str) -> None:
+    body = f'{{"market_positions":[{{"ticker":"A","position_fp":{text}}}]}}'
+    with pytest.raises(WireFormatError):
+        Exchange(httpx.Response(200, content=body)).trading.positions()
+
+
+def test_strikes_keep_every_digit() -> None:
+    strike = "0.12345678901234567890123"
+    body = json.dumps({"events": [wire_event(wire_market(floor_strike=5))]})
+    body = body.replace('"floor_strike": 5', f'"floor_strike": {strike}')
+    (listing,) = Exchange(SERIES, httpx.Response(200, content=body)).data.open_events()
+    assert listing.markets[0].market.floor == Decimal(strike)

@@ -5,8 +5,11 @@ import json
 import pytest
 
 from kalshi_arb.domain.book import BookVersion
+from kalshi_arb.kalshi.commands import PRIVATE_CHANNELS
+from kalshi_arb.kalshi.frames import FillMessage
 from kalshi_arb.kalshi.stream import SNAPSHOT_PATIENCE_MS, BookStream
 from kalshi_arb.kalshi.stream_events import (
+    Best,
     BookChanged,
     BookReplaced,
     BooksStale,
@@ -15,6 +18,7 @@ from kalshi_arb.kalshi.stream_events import (
     FrameRejected,
     GapDetected,
     LifecycleSeen,
+    PrivateSeen,
     ReconnectNeeded,
     SubscriptionLost,
 )
@@ -117,6 +121,37 @@ def test_nothing_wanted_subscribes_to_lifecycle_only() -> None:
     assert actions(session.commands()) == [("subscribe", ["A"])]
 
 
+def test_private_channels_are_asked_for_one_by_one_and_again_when_lost() -> None:
+    stream = BookStream(3, private=PRIVATE_CHANNELS)
+    stream.connected(NOW)
+    commands = [json.loads(text) for text in stream.take_commands()]
+    # One command each: a channel that a key may not have must not cost the others.
+    assert [command["params"]["channels"] for command in commands] == [
+        ["market_lifecycle_v2"], ["fill"], ["user_orders"], ["market_positions"], ["order_group_updates"],
+    ]  # fmt: skip
+    stream.receive(wire.subscribed(2, 21, "fill"), NOW)
+    assert stream.receive(wire.error(9, 3), NOW) == (CommandFailed(9, "refused", (), final=True),)
+    assert stream.receive(wire.error(25, sid=21), NOW) == (SubscriptionLost("fill", 25, "refused"),)
+    (again,) = stream.take_commands()
+    assert json.loads(again)["params"] == {"channels": ["fill"]}
+
+
+def test_private_messages_are_handed_on_as_they_are() -> None:
+    session = open_session("A")
+    fill = {
+        "trade_id": "t", "order_id": "o", "market_ticker": "A", "count_fp": "2.50", "book_side": "bid",
+        "post_position_fp": "12.50", "side": "yes", "action": "buy", "subaccount": 0, "ts_ms": 5,
+    }  # fmt: skip
+    (event,) = session.feed(json.dumps({"type": "fill", "sid": 21, "msg": fill}))
+    assert isinstance(event, PrivateSeen)
+    assert isinstance(event.message, FillMessage)
+    assert (event.message.trade_id, event.message.count_fp, event.message.post_position_fp) == ("t", "2.50", "12.50")
+    group = {"event_type": "triggered", "order_group_id": "og"}
+    (event,) = session.feed(json.dumps({"type": "order_group_updates", "sid": 24, "seq": 1, "msg": group}))
+    assert isinstance(event, PrivateSeen)
+    assert session.stream.book("A") is not None
+
+
 # Books
 
 
@@ -128,12 +163,12 @@ def test_snapshots_and_signed_deltas_make_the_book() -> None:
         wire.delta(4, "A", "yes", 5_600, -1_582, 2_002),
         wire.delta(5, "A", "no", 4_000, -900, 2_003),
     )
-    assert events == [
-        BookChanged("A", True, 2_000),
-        BookChanged("A", False, 2_001),
-        BookChanged("A", True, 2_002),
-        BookChanged("A", True, 2_003),
-    ]
+    book = session.stream.book("A")
+    assert book is not None
+    assert events == [BookChanged("A", best, book) for best in (Best.PRICE, Best.SAME, Best.PRICE, Best.PRICE)]
+    frozen = session.stream.freeze("A", 1)
+    assert frozen is not None
+    assert frozen.exchange_ms == 2_003
     assert session.books("A") == ({5_500: 1_000, 5_000: 10}, {})
 
 
@@ -291,6 +326,42 @@ def test_an_unreadable_frame_of_the_sequence_makes_its_books_stale() -> None:
     # Its number was counted: the next frame is no gap.
     session.feed(wire.snapshot(4, "A", {1: 1}))
     assert session.stream.counts.gaps == 0
+
+
+@pytest.mark.parametrize("place", [{}, {"seq": "three"}, {"seq": 3, "type": 7}])
+def test_an_unreadable_frame_of_which_only_the_subscription_is_known_makes_its_books_stale(
+    place: dict[str, object],
+) -> None:
+    session = open_session("A", "B")
+    frame = {"type": "orderbook_delta", "sid": wire.BOOK_SID, **place, "msg": "?"}
+    rejected, stale = session.feed(json.dumps(frame))[:2]
+    assert isinstance(rejected, FrameRejected)
+    assert stale == BooksStale(("A", "B"), "unreadable frame")
+
+
+def test_an_unknown_frame_about_a_book_costs_that_book() -> None:
+    session = open_session("A", "B")
+    frame = {"type": "of_tomorrow", "sid": wire.BOOK_SID, "seq": 3, "msg": {"market_ticker": "A", "more": [1]}}
+    rejected, stale = session.feed(json.dumps(frame))
+    assert isinstance(rejected, FrameRejected)
+    assert stale == BooksStale(("A",), "unknown frame")
+    assert actions(session.commands()) == [("get_snapshot", ["A"])]
+    # About a market that is not kept, or about none, it only counts.
+    frame = frame | {"seq": 4, "msg": {"market_ticker": "Z"}}
+    assert session.feed(json.dumps(frame), json.dumps(frame | {"seq": 5, "msg": []})) == []
+    assert session.stream.counts.gaps == 0
+
+
+def test_a_time_that_no_clock_shows_is_not_believed() -> None:
+    session = open_session("A")
+    assert session.feed(wire.delta(2, "A", "yes", 5_500, 100, ts_ms=2**53))[1:] == [
+        BooksStale(("A",), "unreadable frame")
+    ]
+
+
+def test_a_subscription_made_anew_has_no_books_yet() -> None:
+    session = open_session("A")
+    assert session.feed(wire.subscribed(9, 8)) == [BooksStale(("A",), "subscribed anew")]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import msgspec
 
 BOOK_CHANNEL = "orderbook_delta"
 LIFECYCLE_CHANNEL = "market_lifecycle_v2"
+PRIVATE_CHANNELS = ("fill", "user_orders", "market_positions", "order_group_updates")
+"""Our own account's."""
 
 # A snapshot command is answered by its snapshots, so nothing else ends its wait.
 _FORGET_MS = 60_000
@@ -19,11 +21,19 @@ _encode = msgspec.json.Encoder().encode
 class Action(Enum):
     """What a command asks for; the value of the last three is the wire's own word."""
 
-    SUBSCRIBE_LIFECYCLE = "subscribe_lifecycle"
+    SUBSCRIBE_CHANNEL = "subscribe_channel"
     SUBSCRIBE_BOOKS = "subscribe_books"
     ADD = "add_markets"
     DELETE = "delete_markets"
     SNAPSHOT = "get_snapshot"
+
+
+@unique
+class NoPrices(Enum):
+    """In whose prices the exchange writes the levels of the NO side; the value is that of ``use_yes_price``."""
+
+    NO = False
+    YES = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +49,12 @@ class Outbox:
     """Commands waiting to be sent, and commands waiting for an answer.
 
     :param tickers_per_command: longer lists become several commands
+    :param no_prices: asked for with every subscription to books
     """
 
-    def __init__(self, tickers_per_command: int) -> None:
+    def __init__(self, tickers_per_command: int, no_prices: NoPrices) -> None:
         self._chunk = tickers_per_command
+        self._no_prices = no_prices
         self._texts: list[str] = []
         self._pending: dict[int, Command] = {}
         self._next_id = 1
@@ -71,16 +83,16 @@ class Outbox:
         self._texts.clear()
         self._pending.clear()
 
-    def subscribe_lifecycle(self, now_ms: int) -> None:
-        """Ask for the lifecycle of all markets."""
-        self._send(Action.SUBSCRIBE_LIFECYCLE, (), {"channels": [LIFECYCLE_CHANNEL]}, now_ms)
+    def subscribe_channel(self, channel: str, now_ms: int) -> None:
+        """Ask for a channel that needs no list of markets."""
+        self._send(Action.SUBSCRIBE_CHANNEL, (), {"channels": [channel]}, now_ms)
 
     def subscribe_books(self, tickers: Sequence[str], now_ms: int) -> None:
         """Ask for books. ``use_yes_price`` is explicit because its default is announced to change."""
         params: dict[str, object] = {
             "channels": [BOOK_CHANNEL],
             "market_tickers": list(tickers),
-            "use_yes_price": False,
+            "use_yes_price": self._no_prices.value,
             "skip_ticker_ack": True,
         }
         self._send(Action.SUBSCRIBE_BOOKS, tuple(tickers), params, now_ms)
@@ -96,7 +108,7 @@ class Outbox:
         return (tickers[start : start + self._chunk] for start in range(0, len(tickers), self._chunk))
 
     def _send(self, action: Action, tickers: tuple[str, ...], params: dict[str, object], now_ms: int) -> None:
-        name = "subscribe" if action in (Action.SUBSCRIBE_LIFECYCLE, Action.SUBSCRIBE_BOOKS) else "update_subscription"
+        name = "subscribe" if action in (Action.SUBSCRIBE_CHANNEL, Action.SUBSCRIBE_BOOKS) else "update_subscription"
         self._pending[self._next_id] = Command(action, tickers, now_ms)
         self._texts.append(_encode({"id": self._next_id, "cmd": name, "params": params}).decode())
         self._next_id += 1

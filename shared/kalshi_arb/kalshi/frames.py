@@ -4,12 +4,24 @@ Strings stay strings until a book needs them. The strict decoder is the fast pat
 (third parties have seen them) fail it and are read by the lenient one.
 """
 
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
 import msgspec
 
-from kalshi_arb.domain.money import Count, Price, count_from_wire, price_from_wire
+from kalshi_arb.domain.money import Count, Price, complement, count_from_wire, price_from_wire
 
-# More different sizes than any book holds; the cache starts anew beyond it instead of growing for ever.
-_COUNT_CACHE_LIMIT = 100_000
+T = TypeVar("T")
+
+# What the decoder raises for bytes that are no JSON, no text, or nested too deeply, and for values of another kind.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+# Bounds are checked while decoding, where they cost next to nothing.
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+# More different texts than books hold; beyond it remembering starts anew instead of growing for ever.
+REMEMBERED = 100_000
 
 
 class DeltaMessage(msgspec.Struct, gc=False):
@@ -19,14 +31,14 @@ class DeltaMessage(msgspec.Struct, gc=False):
     price_dollars: str
     delta_fp: str
     side: str
-    ts_ms: int = 0
+    ts_ms: Milliseconds = 0
 
 
 class Delta(msgspec.Struct, tag_field="type", tag="orderbook_delta", gc=False):
     """``orderbook_delta``."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: DeltaMessage
 
 
@@ -41,17 +53,17 @@ class SnapshotMessage(msgspec.Struct, gc=False):
 class Snapshot(msgspec.Struct, tag_field="type", tag="orderbook_snapshot", gc=False):
     """``orderbook_snapshot``."""
 
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: SnapshotMessage
-    sending_ts_ms: int = 0
+    sending_ts_ms: Milliseconds = 0
 
 
 class SubscribedMessage(msgspec.Struct, gc=False):
     """Which channel got which subscription id."""
 
     channel: str
-    sid: int
+    sid: Number
 
 
 class Subscribed(msgspec.Struct, tag_field="type", tag="subscribed", gc=False):
@@ -65,15 +77,15 @@ class Ok(msgspec.Struct, tag_field="type", tag="ok", gc=False):
     """``ok``: a command was carried out; it consumes a number of its subscription's sequence."""
 
     id: int = 0
-    sid: int | None = None
-    seq: int | None = None
+    sid: Number | None = None
+    seq: Number | None = None
 
 
 class Unsubscribed(msgspec.Struct, tag_field="type", tag="unsubscribed", gc=False):
     """``unsubscribed``."""
 
-    sid: int
-    seq: int | None = None
+    sid: Number
+    seq: Number | None = None
 
 
 class ErrorMessage(msgspec.Struct, gc=False):
@@ -88,8 +100,8 @@ class StreamError(msgspec.Struct, tag_field="type", tag="error", gc=False):
 
     msg: ErrorMessage
     id: int = 0
-    sid: int | None = None
-    seq: int | None = None
+    sid: Number | None = None
+    seq: Number | None = None
 
 
 class LifecycleMessage(msgspec.Struct, gc=False):
@@ -102,9 +114,9 @@ class LifecycleMessage(msgspec.Struct, gc=False):
 class MarketLifecycle(msgspec.Struct, tag_field="type", tag="market_lifecycle_v2", gc=False):
     """``market_lifecycle_v2``."""
 
-    sid: int
+    sid: Number
     msg: LifecycleMessage
-    seq: int | None = None
+    seq: Number | None = None
 
 
 class EventMessage(msgspec.Struct, gc=False):
@@ -116,36 +128,141 @@ class EventMessage(msgspec.Struct, gc=False):
 class EventLifecycle(msgspec.Struct, tag_field="type", tag="event_lifecycle", gc=False):
     """``event_lifecycle``."""
 
-    sid: int
+    sid: Number
     msg: EventMessage
-    seq: int | None = None
+    seq: Number | None = None
 
 
 class EventFeeUpdate(msgspec.Struct, tag_field="type", tag="event_fee_update", gc=False):
     """``event_fee_update``."""
 
-    sid: int
+    sid: Number
     msg: EventMessage
-    seq: int | None = None
+    seq: Number | None = None
+
+
+Amount = str | int | float
+
+
+class _Own(msgspec.Struct, gc=False):
+    subaccount: int | None = None
+    subaccount_number: int | None = None
+
+    def is_of_subaccount(self) -> bool:
+        """Whether it is about another account than the main one."""
+        return bool(self.subaccount or self.subaccount_number)
+
+
+class FillMessage(_Own, kw_only=True, gc=False):
+    """One of our orders traded. ``book_side`` is that of the one book; ``post_position_fp`` is + YES and - NO."""
+
+    trade_id: str
+    order_id: str
+    market_ticker: str
+    count_fp: Amount
+    book_side: str = ""
+    post_position_fp: Amount | None = None
+
+
+class FillFrame(msgspec.Struct, tag_field="type", tag="fill", gc=False):
+    """``fill``, not sequenced."""
+
+    sid: Number
+    msg: FillMessage
+    seq: Number | None = None
+
+
+class OrderMessage(_Own, kw_only=True, gc=False):
+    """One of our orders changed. Its market's key is ``ticker``."""
+
+    order_id: str
+    ticker: str
+    fill_count_fp: Amount
+
+
+class OrderFrame(msgspec.Struct, tag_field="type", tag="user_order", gc=False):
+    """``user_order``, not sequenced."""
+
+    sid: Number
+    msg: OrderMessage
+    seq: Number | None = None
+
+
+class PositionMessage(_Own, kw_only=True, gc=False):
+    """One of our positions changed: + YES and - NO."""
+
+    market_ticker: str
+    position_fp: Amount
+
+
+class PositionFrame(msgspec.Struct, tag_field="type", tag="market_position", gc=False):
+    """``market_position``, not sequenced."""
+
+    sid: Number
+    msg: PositionMessage
+    seq: Number | None = None
+
+
+class OrderGroupMessage(msgspec.Struct, gc=False):
+    """Something happened to one of our order groups."""
+
+    order_group_id: str
+    event_type: str
+
+
+class OrderGroupFrame(msgspec.Struct, tag_field="type", tag="order_group_updates", gc=False):
+    """``order_group_updates``."""
+
+    sid: Number
+    msg: OrderGroupMessage
+    seq: Number | None = None
+
+
+PrivateMessage = FillMessage | OrderMessage | PositionMessage | OrderGroupMessage
 
 
 class Header(msgspec.Struct, gc=False):
     """What every frame may have: a frame of a type we do not read still counts in its sequence."""
 
     type: str = ""
-    sid: int | None = None
-    seq: int | None = None
+    sid: Number | None = None
+    seq: Number | None = None
+    msg: msgspec.Raw = msgspec.Raw()
+
+    def market_ticker(self) -> str | None:
+        """The market it is about, if it names one."""
+        try:
+            return _about.decode(self.msg).market_ticker if bytes(self.msg) else None
+        except _UNREADABLE:
+            return None
+
+
+class _About(msgspec.Struct, gc=False):
+    market_ticker: str | None = None
+
+
+_about = msgspec.json.Decoder(_About)
+
+
+class _Owner(msgspec.Struct, gc=False):
+    sid: Number | None = None
+
+
+class _Place(msgspec.Struct, gc=False):
+    sid: Number | None = None
+    seq: Number | None = None
+
+
+_owner = msgspec.json.Decoder(_Owner)
+_place = msgspec.json.Decoder(_Place)
 
 
 class Unreadable(msgspec.Struct, gc=False):
-    """A frame that could not be read. ``sid`` is known when at least its header could be."""
+    """A frame that could not be read; ``sid`` and ``seq`` are known when at least they could be."""
 
     reason: str
-    sid: int | None
-    seq: int | None
-
-
-Amount = str | int | float
+    sid: Number | None
+    seq: Number | None
 
 
 class _LenientDeltaMessage(msgspec.Struct):
@@ -153,12 +270,12 @@ class _LenientDeltaMessage(msgspec.Struct):
     price_dollars: Amount
     delta_fp: Amount
     side: str
-    ts_ms: int = 0
+    ts_ms: Milliseconds = 0
 
 
 class _LenientDelta(msgspec.Struct, tag_field="type", tag="orderbook_delta"):
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: _LenientDeltaMessage
 
 
@@ -169,14 +286,24 @@ class _LenientSnapshotMessage(msgspec.Struct):
 
 
 class _LenientSnapshot(msgspec.Struct, tag_field="type", tag="orderbook_snapshot"):
-    sid: int
-    seq: int
+    sid: Number
+    seq: Number
     msg: _LenientSnapshotMessage
-    sending_ts_ms: int = 0
+    sending_ts_ms: Milliseconds = 0
 
 
+Private = FillFrame | OrderFrame | PositionFrame | OrderGroupFrame
 Known = (
-    Delta | Snapshot | Subscribed | Ok | Unsubscribed | StreamError | MarketLifecycle | EventLifecycle | EventFeeUpdate
+    Delta
+    | Snapshot
+    | Subscribed
+    | Ok
+    | Unsubscribed
+    | StreamError
+    | MarketLifecycle
+    | EventLifecycle
+    | EventFeeUpdate
+    | Private
 )
 Frame = Known | Header | Unreadable
 
@@ -191,6 +318,10 @@ _TYPES = frozenset(
         "market_lifecycle_v2",
         "event_lifecycle",
         "event_fee_update",
+        "fill",
+        "user_order",
+        "market_position",
+        "order_group_updates",
     }
 )
 _strict: "msgspec.json.Decoder[Known]" = msgspec.json.Decoder(Known)
@@ -206,20 +337,20 @@ def decode_frame(data: bytes | str) -> Frame:
     :class:`Header`."""
     try:
         return _strict_decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return _decode_rest(data, error)
 
 
 def _decode_rest(data: bytes | str, error: Exception) -> Frame:
     try:
         header = _header.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Unreadable(str(error), None, None)
+    except _UNREADABLE:
+        return _unreadable(data, error)
     if header.type and header.type not in _TYPES:
         return header
     try:
         frame = _lenient.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return Unreadable(str(error), header.sid, header.seq)
     if isinstance(frame, _LenientDelta):
         change = frame.msg
@@ -239,6 +370,19 @@ def _decode_rest(data: bytes | str, error: Exception) -> Frame:
     )
 
 
+def _unreadable(data: bytes | str, error: Exception) -> Unreadable:
+    """As much of its place as can be told: the sid alone says which books it may have changed."""
+    try:
+        place = _place.decode(data)
+        return Unreadable(str(error), place.sid, place.seq)
+    except _UNREADABLE:
+        pass
+    try:
+        return Unreadable(str(error), _owner.decode(data).sid, None)
+    except _UNREADABLE:
+        return Unreadable(str(error), None, None)
+
+
 def _text(amount: Amount) -> str:
     return amount if isinstance(amount, str) else repr(amount)
 
@@ -247,34 +391,36 @@ def _text_levels(levels: list[tuple[Amount, Amount]]) -> list[tuple[str, str]]:
     return [(_text(price), _text(count)) for price, count in levels]
 
 
-_prices: dict[str, Price] = {}
-_counts: dict[str, Count] = {}
+class _Remembered(dict[str, T]):
+    """Amounts by their text. Looking one up that is known runs no Python code, and nearly every amount is known."""
+
+    def __init__(self, read: Callable[[object], T]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, text: str) -> T:
+        amount = self._read(text)
+        if len(self) >= REMEMBERED:
+            self.clear()
+        self[text] = amount
+        return amount
 
 
-def price_of(text: str) -> Price:
-    """A price by its text, remembered: there are at most some ten thousand.
+def _complement_from_wire(value: object) -> Price:
+    return complement(price_from_wire(value))
 
-    :raises AmountError: not a price.
+
+price_of: Callable[[str], Price] = _Remembered(price_from_wire).__getitem__
+"""A price by its text. :raises AmountError: not a price."""
+complement_of: Callable[[str], Price] = _Remembered(_complement_from_wire).__getitem__
+"""The complement of a price by its text. :raises AmountError: not a price."""
+count_of: Callable[[str], Count] = _Remembered(count_from_wire).__getitem__
+"""A signed count by its text. :raises AmountError: not a count."""
+
+
+def levels_of(levels: list[tuple[str, str]], price_at: Callable[[str], Price]) -> list[tuple[Price, Count]]:
+    """A snapshot's side; ``price_at`` is :data:`price_of` or :data:`complement_of`.
+
+    :raises AmountError: a level that is no price and count.
     """
-    price = _prices.get(text)
-    if price is None:
-        price = _prices[text] = price_from_wire(text)
-    return price
-
-
-def count_of(text: str) -> Count:
-    """A signed count by its text, remembered: sizes repeat.
-
-    :raises AmountError: not a count.
-    """
-    count = _counts.get(text)
-    if count is None:
-        if len(_counts) >= _COUNT_CACHE_LIMIT:
-            _counts.clear()
-        count = _counts[text] = count_from_wire(text)
-    return count
-
-
-def levels_of(levels: list[tuple[str, str]]) -> list[tuple[Price, Count]]:
-    """A snapshot's side. :raises AmountError: a level that is no price and count."""
-    return [(price_of(price), count_of(count)) for price, count in levels]
+    return [(price_at(price), count_of(count)) for price, count in levels]

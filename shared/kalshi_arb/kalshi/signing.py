@@ -7,6 +7,7 @@ The PEM header does not tell RSA from Ed25519 (both may be PKCS#8), so the key i
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -16,6 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from kalshi_arb.domain.errors import SettingsError
+
+KEY_ID = "KALSHI_KEY_ID"
+PRIVATE_KEY = "KALSHI_PRIVATE_KEY"
+PRIVATE_KEY_FILE = "KALSHI_PRIVATE_KEY_FILE"
 
 _SMALLEST_RSA_BITS = 2048
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
@@ -38,6 +43,33 @@ def credentials_from_secret(secret: Mapping[str, object]) -> Credentials:
     if isinstance(key_id, str) and key_id and isinstance(private_key, str) and private_key:
         return Credentials(key_id, private_key)
     raise SettingsError('the key secret must be JSON: {"key_id": "<id>", "private_key": "<PEM text>"}')
+
+
+def credentials_from_file(path: Path, key_id: str) -> Credentials:
+    """Read the private key from a PEM file. :raises SettingsError: it cannot be read, or the id is none."""
+    try:
+        pem = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the key file {path} cannot be read ({type(error).__name__})") from None
+    if not key_id.strip():
+        raise SettingsError("the key id is empty: copy it from the page where the key was made")
+    return Credentials(key_id.strip(), pem)
+
+
+def credentials_from_environment(environ: Mapping[str, str]) -> Credentials | None:
+    """Read the key from ``KALSHI_KEY_ID`` and either ``KALSHI_PRIVATE_KEY_FILE`` (a path) or ``KALSHI_PRIVATE_KEY``
+    (PEM text; line ends may be written as backslash and n); None when none of the three is set.
+
+    :raises SettingsError: a part is missing, both forms of the key are given, or the file cannot be read.
+    """
+    key_id, text, file = (environ.get(name, "").strip() for name in (KEY_ID, PRIVATE_KEY, PRIVATE_KEY_FILE))
+    if not (key_id or text or file):
+        return None
+    if not key_id or bool(text) == bool(file):
+        raise SettingsError(f"a key needs {KEY_ID} and one of {PRIVATE_KEY_FILE} and {PRIVATE_KEY}")
+    if file:
+        return credentials_from_file(Path(file), key_id)
+    return Credentials(key_id, text.replace("\\n", "\n"))
 
 
 class Signer:

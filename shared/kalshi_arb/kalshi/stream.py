@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from kalshi_arb.domain.book import Book, BookSnapshot, BookVersion
 from kalshi_arb.domain.errors import DomainError
 from kalshi_arb.kalshi import frames
-from kalshi_arb.kalshi.commands import BOOK_CHANNEL, Action, Command, Outbox
+from kalshi_arb.kalshi.commands import BOOK_CHANNEL, LIFECYCLE_CHANNEL, Action, Command, NoPrices, Outbox
+from kalshi_arb.kalshi.frames import Delta, complement_of, count_of, levels_of, price_of
 from kalshi_arb.kalshi.stream_events import (
+    Best,
     BookChanged,
     BookReplaced,
     BooksStale,
@@ -23,6 +25,7 @@ from kalshi_arb.kalshi.stream_events import (
     FrameRejected,
     GapDetected,
     LifecycleSeen,
+    PrivateSeen,
     ReconnectNeeded,
     SubscriptionLost,
 )
@@ -50,16 +53,28 @@ class _Subscription:
     last_seq: int = 0
 
 
-@dataclass(slots=True)
 class _Live:
-    book: Book
-    fresh: bool = False
-    generation: int = 0
-    seq: int = 0
-    exchange_ms: int = 0
-    # When to ask (again) for a snapshot that is waited for, and how long the wait after that is.
-    due_ms: int | None = None
-    patience_ms: int = SNAPSHOT_PATIENCE_MS
+    """A book and what is known of it."""
+
+    __slots__ = (
+        "book", "depth_changed", "due_ms", "exchange_ms", "fresh", "generation", "no", "patience_ms", "price_changed",
+        "seq", "size_changed", "yes",
+    )  # fmt: skip
+
+    def __init__(self, ticker: str, due_ms: int | None = None) -> None:
+        self.book = Book(ticker)
+        self.yes, self.no = self.book.yes, self.book.no
+        # Nearly every frame is reported by one of these, so they are made once.
+        self.price_changed: tuple[Event, ...] = (BookChanged(ticker, Best.PRICE, self.book),)
+        self.size_changed: tuple[Event, ...] = (BookChanged(ticker, Best.SIZE, self.book),)
+        self.depth_changed: tuple[Event, ...] = (BookChanged(ticker, Best.SAME, self.book),)
+        self.fresh = False
+        self.generation = 0
+        self.seq = 0
+        self.exchange_ms = 0
+        # When to ask (again) for a snapshot that is waited for, and how long the wait after that is.
+        self.due_ms = due_ms
+        self.patience_ms = SNAPSHOT_PATIENCE_MS
 
 
 @dataclass(slots=True)
@@ -95,13 +110,23 @@ class BookStream:
     """Subscriptions and books, over one connection after the other.
 
     :param epoch: number of this writer, the first part of every book version
+    :param private: our own account's channels to subscribe to as well, of ``PRIVATE_CHANNELS``
+    :param no_prices: what is asked of the exchange, and so how the levels of the NO side are read
     """
 
-    def __init__(self, epoch: int, *, tickers_per_command: int = TICKERS_PER_COMMAND) -> None:
+    def __init__(
+        self,
+        epoch: int,
+        *,
+        private: Sequence[str] = (),
+        tickers_per_command: int = TICKERS_PER_COMMAND,
+        no_prices: NoPrices = NoPrices.NO,
+    ) -> None:
         self.counts = StreamCounts()
         self._epoch = epoch
         self._chunk = tickers_per_command
-        self._outbox = Outbox(tickers_per_command)
+        self._no_price_of = complement_of if no_prices is NoPrices.YES else price_of
+        self._outbox = Outbox(tickers_per_command, no_prices)
         self._wanted: dict[str, None] = {}
         self._refused: set[str] = set()
         self._generation = 0
@@ -110,7 +135,8 @@ class BookStream:
         self._lives: dict[str, _Live] = {}
         self._books: _Subscription | None = None
         self._others: dict[int, _Subscription] = {}
-        self._lifecycle_asked = False
+        self._channels = (LIFECYCLE_CHANNEL, *private)
+        self._asked: set[str] = set()
         self._subscribing_since: int | None = None
         self._retry = _Retry()
 
@@ -197,31 +223,36 @@ class BookStream:
         """Take in one decoded frame that arrived at ``received_ms``. Never raises for what the peer sent."""
         self.counts.frames += 1
         self._alive_ms = received_ms
-        if type(frame) is not frames.Delta:
+        if type(frame) is not Delta:
             return self._apply_rare(frame, received_ms)
         subscription = self._books
         if subscription is None or frame.sid != subscription.sid:
             return _NOTHING
-        if frame.seq != subscription.last_seq + 1:
-            return self._gap(subscription, frame.seq, received_ms)
-        subscription.last_seq = frame.seq
+        seq = frame.seq
+        if seq != subscription.last_seq + 1:
+            return self._gap(subscription, seq, received_ms)
+        subscription.last_seq = seq
         message = frame.msg
         live = self._lives.get(message.market_ticker)
         if live is None or not live.fresh:
             return _NOTHING
+        word = message.side
         try:
-            price, change = frames.price_of(message.price_dollars), frames.count_of(message.delta_fp)
-            if message.side == "yes":
-                best_changed = live.book.yes.add(price, change)
-            elif message.side == "no":
-                best_changed = live.book.no.add(price, change)
+            if word == "yes":
+                side, price = live.yes, price_of(message.price_dollars)
+            elif word == "no":
+                side, price = live.no, self._no_price_of(message.price_dollars)
             else:
-                return self._impossible(message.market_ticker, f"side {message.side!r}", received_ms)
+                return self._impossible(message.market_ticker, f"side {word!r}", received_ms)
+            top = side.top
+            best_changed = side.add(price, count_of(message.delta_fp))
         except DomainError as error:
             return self._impossible(message.market_ticker, str(error), received_ms)
-        live.seq = frame.seq
+        live.seq = seq
         live.exchange_ms = message.ts_ms or received_ms
-        return (BookChanged(message.market_ticker, best_changed, live.exchange_ms),)
+        if best_changed:
+            return live.size_changed if side.top == top else live.price_changed
+        return live.depth_changed
 
     def _apply_rare(self, frame: frames.Frame, now_ms: int) -> tuple[Event, ...]:
         match frame:
@@ -249,6 +280,10 @@ class BookStream:
                 return (LifecycleSeen(frame.msg.event_ticker, "event_lifecycle"),)
             case frames.EventFeeUpdate():
                 return (LifecycleSeen(frame.msg.event_ticker, "event_fee_update"),)
+            case frames.FillFrame() | frames.OrderFrame() | frames.PositionFrame() | frames.OrderGroupFrame():
+                return (PrivateSeen(frame.msg),)
+            case frames.Header():
+                return self._unknown(frame, now_ms)
         return _NOTHING
 
     def _count(self, sid: int | None, seq: int | None, now_ms: int) -> tuple[Event, ...]:
@@ -278,7 +313,8 @@ class BookStream:
         for live in self._lives.values():
             live.due_ms = now_ms + live.patience_ms
         self._sync(now_ms)
-        return _NOTHING
+        # Books of an older subscription are no part of the new sequence.
+        return self._stale(list(self._lives), "subscribed anew")
 
     def _snapshot(self, frame: frames.Snapshot, now_ms: int) -> tuple[Event, ...]:
         subscription, message = self._books, frame.msg
@@ -286,9 +322,12 @@ class BookStream:
         if subscription is None or frame.sid != subscription.sid or live is None:
             return _NOTHING
         try:
-            yes, no = frames.levels_of(message.yes_dollars_fp), frames.levels_of(message.no_dollars_fp)
-            live.book.yes.replace(yes)
-            live.book.no.replace(no)
+            yes, no = (
+                levels_of(message.yes_dollars_fp, price_of),
+                levels_of(message.no_dollars_fp, self._no_price_of),
+            )
+            live.yes.replace(yes)
+            live.no.replace(no)
         except DomainError as error:
             self.counts.malformed += 1
             live.due_ms = now_ms + live.patience_ms
@@ -318,12 +357,21 @@ class BookStream:
         self.counts.malformed += 1
         return (FrameRejected(f"{ticker}: {reason}"), *self._resync([ticker], "impossible change", now_ms))
 
+    def _unknown(self, frame: frames.Header, now_ms: int) -> tuple[Event, ...]:
+        """A type of frame we do not know: if it is about one of our books, that book may have changed by it."""
+        ticker = frame.market_ticker() if self._books is not None and frame.sid == self._books.sid else None
+        if ticker is None or ticker not in self._lives:
+            return _NOTHING
+        self.counts.malformed += 1
+        rejected = FrameRejected(f"{ticker}: unknown frame {frame.type!r} on the subscription to books")
+        return (rejected, *self._resync([ticker], "unknown frame", now_ms))
+
     def _unreadable(self, frame: frames.Unreadable, now_ms: int) -> tuple[Event, ...]:
         self.counts.malformed += 1
         rejected = FrameRejected(frame.reason)
-        # Without a readable sid and seq, the next frame of its sequence, if it had one, shows the gap.
         missed = self._count(frame.sid, frame.seq, now_ms)
-        if missed or frame.seq is None or self._books is None or frame.sid != self._books.sid:
+        # Without a readable sid, the next frame of its sequence, if it had one, shows the gap.
+        if missed or self._books is None or frame.sid != self._books.sid:
             return (rejected, *missed)
         return (rejected, *self._resync(list(self._lives), "unreadable frame", now_ms))
 
@@ -351,7 +399,7 @@ class BookStream:
             self._forget_unwanted()
         else:
             del self._others[subscription.sid]
-            self._lifecycle_asked = False
+            self._asked.discard(subscription.channel)
         self._retry.schedule(now_ms)
         return (SubscriptionLost(subscription.channel, code, text), *stale, *self.tick(now_ms))
 
@@ -362,7 +410,7 @@ class BookStream:
             self._split(command, now_ms)
             return (CommandFailed(code, text, tickers, final=False),)
         if action not in (Action.SUBSCRIBE_BOOKS, Action.ADD):
-            # A missing snapshot is asked for again when its patience ends, the lifecycle at the next connection.
+            # A missing snapshot is asked for again when its patience ends, another channel at the next connection.
             return (CommandFailed(code, text, tickers, final=action is not Action.SNAPSHOT),)
         if action is Action.SUBSCRIBE_BOOKS:
             self._subscribing_since = None
@@ -405,7 +453,7 @@ class BookStream:
         self._outbox.clear()
         self._books = None
         self._others.clear()
-        self._lifecycle_asked = False
+        self._asked.clear()
         self._subscribing_since = None
         self._retry = _Retry()
         self._forget_unwanted()
@@ -420,9 +468,10 @@ class BookStream:
         """Ask for the difference between what is wanted and what was asked for."""
         if not self._connected or self._retry.due_ms is not None:
             return
-        if not self._lifecycle_asked:
-            self._lifecycle_asked = True
-            self._outbox.subscribe_lifecycle(now_ms)
+        for channel in self._channels:
+            if channel not in self._asked:
+                self._asked.add(channel)
+                self._outbox.subscribe_channel(channel, now_ms)
         if self._books is None:
             first = tuple(ticker for ticker in self._wanted if ticker not in self._refused)[: self._chunk]
             if first and self._subscribing_since is None:
@@ -435,10 +484,10 @@ class BookStream:
         missing = [t for t in self._wanted if t not in self._lives and t not in self._refused]
         self._outbox.update(Action.ADD, self._books.sid, missing, now_ms)
         for ticker in missing:
-            self._lives[ticker] = _Live(Book(ticker), due_ms=now_ms + SNAPSHOT_PATIENCE_MS)
+            self._lives[ticker] = _Live(ticker, now_ms + SNAPSHOT_PATIENCE_MS)
 
     def _subscribe_books(self, tickers: tuple[str, ...], now_ms: int) -> None:
-        self._lives = {ticker: self._lives.get(ticker) or _Live(Book(ticker)) for ticker in tickers}
+        self._lives = {ticker: self._lives.get(ticker) or _Live(ticker) for ticker in tickers}
         self._subscribing_since = now_ms
         self._outbox.subscribe_books(tickers, now_ms)
 

@@ -1,18 +1,34 @@
-"""What the order book stream reports. Structs of msgspec, since one is built for nearly every frame."""
+"""What the order book stream reports."""
+
+from enum import Enum, unique
 
 import msgspec
 
+from kalshi_arb.domain.book import Book
+from kalshi_arb.kalshi.frames import PrivateMessage
+
+
+@unique
+class Best(Enum):
+    """What became of a book's best level on the side that changed."""
+
+    SAME = "same"
+    SIZE = "size"
+    PRICE = "price"
+
 
 class BookChanged(msgspec.Struct, frozen=True, gc=False):
-    """A level changed at ``exchange_ms`` (UTC milliseconds); ``best_changed`` when it was a best price or its size."""
+    """A level changed; ``best`` says whether that was a best one. ``book`` is the live book, to be read before the next
+    frame is applied."""
 
     ticker: str
-    best_changed: bool
-    exchange_ms: int
+    best: Best
+    book: Book
 
 
 class BookReplaced(msgspec.Struct, frozen=True, gc=False):
-    """A snapshot replaced a whole book, which is right from here on. At a market's close it is empty."""
+    """A snapshot replaced a whole book, which is right from here on (``exchange_ms``: UTC milliseconds). At a market's
+    close it is empty."""
 
     ticker: str
     exchange_ms: int
@@ -23,6 +39,12 @@ class LifecycleSeen(msgspec.Struct, frozen=True, gc=False):
 
     ticker: str
     event_type: str
+
+
+class PrivateSeen(msgspec.Struct, frozen=True, gc=False):
+    """A private channel told something of our own account: a cross-check, nothing to act on."""
+
+    message: PrivateMessage
 
 
 class GapDetected(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +95,7 @@ Event = (
     BookChanged
     | BookReplaced
     | LifecycleSeen
+    | PrivateSeen
     | GapDetected
     | BooksStale
     | SubscriptionLost

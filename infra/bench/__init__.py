@@ -1,0 +1,1 @@
+"""Our stream beside its peers on the same frames: answers compared first, then time."""
