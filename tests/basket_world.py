@@ -133,7 +133,8 @@ class _Watched:
 
 
 class World:
-    """Every port in memory, and the use cases over them."""
+    """Every port in memory, and the use cases over them. Another ``exchange`` than the fake one must go by the same
+    ``clock``, and say what the fake one does."""
 
     def __init__(
         self,
@@ -144,12 +145,15 @@ class World:
         mode: str = "simulated",
         cash: dict[int, Cash] | None = None,
         policy: ExecutionPolicy | None = None,
+        may_trade_on_its_fees: bool = True,
+        clock: ManualClock | None = None,
+        exchange: Any = None,
     ) -> None:
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.group = group
         self.precision = precision
         self.smallest_fill = Count(100)
-        self.exchange = FakeExchange(
+        self.exchange = exchange or FakeExchange(
             self.clock, group.markets, cash=cash or {0: OPENING}, precision=precision, smallest_fill=self.smallest_fill
         )
         self.opening = Cash(sum(self.exchange.balance().values()))
@@ -170,10 +174,11 @@ class World:
         self.risk = RiskCheck(
             baskets=baskets, groups=wrap(self.groups), market_data=exchange, trading=exchange,
             reservations=reservations, status=status, notifier=notifier, clock=self.clock, mode=mode,
-            precision=precision, smallest_fill=self.smallest_fill, limits=lambda: self.limits,
+            precision=precision, smallest_fill=self.smallest_fill, may_trade_on_its_fees=may_trade_on_its_fees,
+            limits=lambda: self.limits,
         )  # fmt: skip
         self.executor = WaveExecutor(
-            baskets=baskets, trading=exchange, status=status, clock=self.clock, policy=self.policy
+            baskets=baskets, trading=exchange, unwinding=exchange, status=status, clock=self.clock, policy=self.policy
         )
         self.assessor = Assessor(
             baskets=baskets, ledger=wrap(self.ledger), trading=exchange, market_data=exchange,

@@ -6,6 +6,7 @@ from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, Purpose, 
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.grid import CENT_GRID
+from kalshi_arb.domain.group_record import GroupRecord
 from kalshi_arb.domain.market import Market, Outcome, StrikeType
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import BookReference, Certificate, Grade, Leg, Opportunity
@@ -53,6 +54,11 @@ def group(group_id: str = "ladder-KXTEST-26", fingerprint: str = "f1") -> Group:
         relations=(Relation(RelationKind.SUBSET, (HIGH, LOW), "above 20 implies above 10"),),
         fingerprint=fingerprint,
     )
+
+
+def group_record(group_id: str = "ladder-KXTEST-26", fingerprint: str = "f1") -> GroupRecord:
+    """The same as it is kept."""
+    return GroupRecord(group(group_id, fingerprint), 1, 1, NOW, NOW)
 
 
 def large_group(group_id: str, markets: int) -> Group:

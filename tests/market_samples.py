@@ -1,16 +1,18 @@
 """Markets, listings, books and groups in the words of the tests: prices in cents, counts in contracts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.fees import FeeSchedule, FeeType
 from kalshi_arb.domain.grid import CENT_GRID, Band, PriceGrid
+from kalshi_arb.domain.listing import EventListing, ListedMarket
 from kalshi_arb.domain.market import Market, MarketStatus, StrikeType
 from kalshi_arb.domain.money import Count, Price
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.ports import EventListing
-from kalshi_arb.relations.families import build_groups
+from kalshi_arb.relations.catalogue import build_groups
+from kalshi_arb.relations.registry import Registry
+from kalshi_arb.relations.reviewed import REVIEWED
 
 NOW_MS = 1_750_000_000_000
 CLOSE_MS = NOW_MS + 3_600_000
@@ -66,17 +68,36 @@ def market(
 
 
 def listing(
-    markets: Iterable[Market | tuple[Market, MarketStatus]], *, exclusive: bool = False, event: str = "EVENT"
+    markets: Iterable[Market | tuple[Market, MarketStatus] | ListedMarket],
+    *,
+    exclusive: bool | None = False,
+    event: str = "EVENT",
+    rules: Mapping[str, str] | None = None,
 ) -> EventListing:
-    """An event of these markets, active where no status is given."""
-    rows = tuple(item if isinstance(item, tuple) else (item, MarketStatus.ACTIVE) for item in markets)
+    """An event of these markets, active where no status is given, with rules texts by ticker."""
+    rows = tuple(_listed(item, rules or {}) for item in markets)
     return EventListing(event, "SERIES", "An event", exclusive, rows)
+
+
+def _listed(item: Market | tuple[Market, MarketStatus] | ListedMarket, rules: Mapping[str, str]) -> ListedMarket:
+    if isinstance(item, ListedMarket):
+        return item
+    market, status = item if isinstance(item, tuple) else (item, MarketStatus.ACTIVE)
+    return ListedMarket(market, status, rules.get(market.ticker))
+
+
+def formed(
+    listing: EventListing, *, registry: Registry = REVIEWED, now_ms: int = 0
+) -> tuple[list[Group], dict[str, int]]:
+    """The groups that one event forms alone, and how many of its markets are left out by reason."""
+    built = build_groups([listing], registry=registry, now_ms=now_ms)
+    return list(built.groups), dict(built.counts)
 
 
 def group(*strikes: str, fees: FeeSchedule = STANDARD_FEES, grid: PriceGrid = CENT_GRID, event: str = "EVENT") -> Group:
     """The one group that markets with these strikes form."""
     markets = [market(strike, fees=fees, grid=grid, event=event) for strike in strikes]
-    groups, drops = build_groups(listing(markets, event=event))
+    groups, drops = formed(listing(markets, event=event))
     assert len(groups) == 1, drops
     return groups[0]
 

@@ -11,10 +11,11 @@ from typing import Any
 from feed.config import FeedConfig
 from feed.core import FeedCore, Moment
 from infra.exchange.assembly import TapeOptions
+from infra.exchange.channels import Frame
 from infra.exchange.core import ExchangeCore
 from infra.exchange.living import MEMBER, seeded_ids
 from infra.exchange.playback import Playback, listed_groups
-from infra.exchange.stream import Frame, StreamSession
+from infra.exchange.stream import StreamSession
 from kalshi_arb.detection.detect import Detector
 from kalshi_arb.detection.screen import Screen
 from kalshi_arb.domain.book import BookSnapshot
@@ -88,7 +89,7 @@ class TapeBench:
             if self.exchange.markets[event.markets[0].ticker].status is MarketStatus.ACTIVE
         ]
         groups = [group for event in trading for group in listed_groups(self.exchange, event)]
-        self.groups.replace_all(groups)
+        self.groups.hold(groups)
         self.feed.install(Screen(groups), groups, self.moment())
 
     def answer(self) -> None:

@@ -13,7 +13,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from kalshi_arb import bootstrap
 from kalshi_arb.api import Json, RequestError, read_limit, read_scan
-from kalshi_arb.domain.errors import ExchangeError, SchemaError, StoreError
+from kalshi_arb.domain.errors import ExchangeError, ProofError, SchemaError, StoreError
+from kalshi_arb.relations_view import UnknownGroupError, read_approval
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -68,11 +69,34 @@ def _app() -> APIGatewayHttpResolver:
     def scan() -> Response[str]:
         return _answer(lambda: bootstrap.api().scan(read_scan(_body(app))))
 
+    @app.get("/relations")
+    def relations() -> Response[str]:
+        return _answer(bootstrap.relations_desk().list)
+
+    @app.get("/relations/group")
+    def relations_group() -> Response[str]:
+        return _answer(lambda: bootstrap.relations_desk().show(_group_id(app)))
+
+    @app.get("/relations/history")
+    def relations_history() -> Response[str]:
+        return _answer(lambda: bootstrap.relations_desk().history(_group_id(app)))
+
+    @app.post("/relations/approve")
+    def relations_approve() -> Response[str]:
+        return _answer(lambda: bootstrap.relations_desk().approve(read_approval(_body(app))))
+
     @app.not_found
     def unknown(_: Exception) -> Response[str]:
         return _json(404, {"error": "there is no such route"})
 
     return app
+
+
+def _group_id(app: APIGatewayHttpResolver) -> str:
+    group_id: str | None = app.current_event.get_query_string_value("id")
+    if not group_id:
+        raise RequestError("the query must name a group: ?id=...")
+    return group_id
 
 
 def _body(app: APIGatewayHttpResolver) -> str | None:
@@ -90,7 +114,9 @@ def _answer(read: Callable[[], Json]) -> Response[str]:
     """Run one use case and map its errors: the caller's fault, or something behind us that may answer later."""
     try:
         return _json(200, read())
-    except RequestError as error:
+    except UnknownGroupError as error:
+        return _json(404, {"error": str(error)})
+    except (RequestError, ProofError) as error:
         return _json(400, {"error": str(error)})
     except (StoreError, SchemaError, ExchangeError) as error:
         bootstrap.observability("api").logger.exception("a request could not be answered")

@@ -7,9 +7,9 @@ One JSON file each, in ``tests/payloads/relations``:
   ``after``: events as they are listed later, taken in one by one
 - ``reviewed``: entries of the reviewed registry that the case assumes, none by default; ``relations``: the text of a
   ``relations.yaml``
-- ``expect``: every group with its relations and its possible states, every refusal, every event that cannot be read,
-  the line that a wrong ``relations.yaml`` ends with, what changed and what is gone after ``after``; and ``bundles``,
-  each judged on given books
+- ``expect``: every group with its relations, its possible states and who pays there, and sentences that its certificate
+  must have; every refusal; every event that cannot be read; the line that a wrong ``relations.yaml`` ends with; what
+  changed and what is gone after ``after``; and ``bundles``, each judged on given books
 
 The path is the real one: the client's models, its mapping, the catalogue, the verifier.
 """

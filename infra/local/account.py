@@ -139,7 +139,7 @@ class AccountReader:
             mode=self._venue.mode.value,
             exchange=self._venue.name,
             feed=self._status.get("feed") or {},
-            groups=dict(Counter(group.family.value for group in self._groups.all())),
+            groups=dict(Counter(record.group.family.value for record in self._groups.all())),
             opportunities={
                 name.removeprefix("opportunity."): count
                 for name, count in sorted(counters.items())

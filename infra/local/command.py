@@ -123,8 +123,6 @@ def run(
     chosen = mode_of(exchange, mode)
     kalshi = None
     if exchange is not None:
-        if key_file is None or key_id is None:
-            raise click.UsageError("--exchange needs --key-file and --key-id")
         if tapes or seed is not None or cash is not None:
             raise click.UsageError("--tape, --seed and --cash are for the embedded exchange")
         # On paper nothing is sent, so the key need not be allowed to trade.

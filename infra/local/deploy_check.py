@@ -147,7 +147,7 @@ class DeployCheck:
         public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         exchange = Child(
             "exchange",
-            ["-m", "infra.exchange", "--public-key-file", str(public), "--key-id", KEY_ID],
+            ["-m", "infra.exchange", "--json", "--public-key-file", str(public), "--key-id", KEY_ID],
             folder / "exchange.log",
             {},
         )

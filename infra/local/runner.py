@@ -43,11 +43,15 @@ from kalshi_arb.cli.local_state import LOCK_FILE, RunState, clear_run_state, wri
 from kalshi_arb.domain.errors import KalshiArbError, SettingsError
 from kalshi_arb.domain.paper import ASSUMPTION
 from kalshi_arb.execution.control import COMPONENT
+from kalshi_arb.kalshi.rate_limit import Tier
 from kalshi_arb.ports import StatusStore
 from kalshi_arb.settings import PREFIX, Mode, Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED_BY = "runner"
+EXCHANGE_TIER = Tier.ADVANCED.value
+"""The usage tier of the run's account: what any account gets for the asking. A basket's orders are one batch, and up to
+eight batches were seen in one second; the lowest tier covers ten orders."""
 # The feed runs as a process of this machine; every mode but simulated wants an image named all the same.
 FEED_IMAGE = "kalshi-arb-feed:local"
 # What a new state begins with when the person leaves it open.
@@ -321,7 +325,8 @@ class Runner:
         child = Child(
             "exchange",
             [
-                *("-m", "infra.exchange", "--port", str(options.exchange_port), "--seed", str(life.choices["seed"])),
+                *("-m", "infra.exchange", "--json", "--port", str(options.exchange_port)),
+                *("--tier", EXCHANGE_TIER, "--seed", str(life.choices["seed"])),
                 *("--public-key-file", str(public), "--key-id", KEY_ID, "--cash", str(life.choices["cash"])),
                 *("--fade-share", str(options.fade_share), "--reply-ms", str(options.reply_ms)),
                 *(
@@ -346,6 +351,7 @@ class Runner:
                 "ExchangeRestUrl": venue.rest_url,
                 "ExchangeWsUrl": venue.ws_url,
                 "FeedImageUri": FEED_IMAGE,
+                "RateTier": EXCHANGE_TIER if self._options.kalshi is None else Tier.BASIC.value,
                 **({} if paper_cash is None else {"PaperCash": paper_cash}),
             },
             # The rules know Kalshi's own hosts; whether a stand-in for them may be used was decided with the settings.

@@ -21,8 +21,10 @@ from kalshi_arb.cli.exchange_checks import ExchangeAccess, check_exchange
 from kalshi_arb.cli.finding import Finding
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.portfolio import LedgerEntry
+from kalshi_arb.kalshi.client import RestClient
 from kalshi_arb.kalshi.hosts import is_loopback
-from kalshi_arb.kalshi.rest import KalshiMarketData, KalshiTrading, RestClient
+from kalshi_arb.kalshi.market_data import KalshiMarketData
+from kalshi_arb.kalshi.trading import KalshiTrading
 from kalshi_arb.paper import PaperTrading
 from kalshi_arb.ports import Trading
 from kalshi_arb.settings import Mode, Settings

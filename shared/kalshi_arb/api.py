@@ -298,9 +298,9 @@ class Api:
         known = self._titles.get((group_id, fingerprint))
         if known is not None:
             return known
-        group = self._groups.get(group_id)
-        current = group is not None and group.fingerprint == fingerprint
-        titles = {market.ticker: market.title for market in group.markets} if group is not None and current else {}
+        record = self._groups.get(group_id)
+        current = record is not None and record.group.fingerprint == fingerprint
+        titles = {market.ticker: market.title for market in record.group.markets} if record and current else {}
         if len(self._titles) >= _REMEMBERED_GROUPS:
             self._titles.clear()
         self._titles[group_id, fingerprint] = titles

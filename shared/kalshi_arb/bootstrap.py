@@ -14,6 +14,7 @@ from kalshi_arb.aws.stores import Stores as Stores  # part of this module's surf
 from kalshi_arb.clock import Clock, SystemClock
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.money import Count, cash_from_wire
+from kalshi_arb.kalshi.rate_limit import Budget, Caller, Tier, Use
 from kalshi_arb.ports import (
     AlertStore,
     BasketStore,
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
     from kalshi_arb.execution.settle import Settler
     from kalshi_arb.execution.sweep import Sweeper
     from kalshi_arb.execution.waves import WaveExecutor
-    from kalshi_arb.kalshi.rest import RestClient
+    from kalshi_arb.kalshi.client import RestClient
     from kalshi_arb.kalshi.signing import Credentials
     from kalshi_arb.observability import Observability
     from kalshi_arb.paper import PaperTrading
     from kalshi_arb.relations.discover import Discovery
+    from kalshi_arb.relations.user import UserRelations
+    from kalshi_arb.relations_view import RelationsDesk
     from kalshi_arb.risk.check import RiskCheck
     from kalshi_arb.risk.limits import Limits
     from kalshi_arb.webhooks import WebhookTarget
@@ -174,40 +177,45 @@ def credentials(settings: Settings) -> "Credentials":
 
 
 @cache
-def _public_exchange(settings: Settings) -> "RestClient":
-    from kalshi_arb.kalshi.rest import RestClient
+def _public_exchange(settings: Settings, caller: Caller) -> "RestClient":
+    from kalshi_arb.kalshi.client import RestClient
 
-    return RestClient(base_url=settings.rest_url, credentials=None, clock=clock())
-
-
-@cache
-def _own_exchange(settings: Settings) -> "RestClient":
-    from kalshi_arb.kalshi.rest import RestClient
-
-    return RestClient(base_url=settings.rest_url, credentials=credentials(settings), clock=clock())
+    # Reads without a key are counted by address, at the lowest tier.
+    budget = Budget(Tier.BASIC.limits, caller.share, clock().now_ms())
+    return RestClient(base_url=settings.rest_url, credentials=None, clock=clock(), budget=budget)
 
 
 @cache
-def market_data(settings: Settings) -> Listings:
-    """Public reads of the exchange; needs no key."""
-    from kalshi_arb.kalshi.rest import KalshiMarketData
+def _own_exchange(settings: Settings, caller: Caller) -> "RestClient":
+    from kalshi_arb.kalshi.client import RestClient
 
-    return KalshiMarketData(_public_exchange(settings), clock())
+    budget = Budget(settings.rate_tier.limits, caller.share, clock().now_ms())
+    return RestClient(base_url=settings.rest_url, credentials=credentials(settings), clock=clock(), budget=budget)
 
 
 @cache
-def trading(settings: Settings) -> Trading:
+def market_data(settings: Settings, caller: Caller) -> Listings:
+    """Public reads of the exchange within the caller's share of the rate limit; needs no key."""
+    from kalshi_arb.kalshi.market_data import KalshiMarketData
+
+    return KalshiMarketData(_public_exchange(settings, caller), clock())
+
+
+@cache
+def trading(settings: Settings, caller: Caller, use: Use = Use.OPENING) -> Trading:
     """Our own orders, fills and cash: on paper in mode paper, at the exchange otherwise. Nothing else knows which.
 
+    :param use: what the orders placed are for: only cancels and unwinds may spend the tokens that are kept back
     :raises SettingsError: the key cannot be used.
     """
     if settings.mode is Mode.PAPER:
-        from kalshi_arb.kalshi.rest import KalshiMarketData
+        from kalshi_arb.kalshi.market_data import KalshiMarketData
 
-        return paper_trading(settings, stores(settings), KalshiMarketData(_public_exchange(settings), clock()))
-    from kalshi_arb.kalshi.rest import KalshiTrading
+        market = KalshiMarketData(_public_exchange(settings, caller), clock())
+        return paper_trading(settings, stores(settings), market)
+    from kalshi_arb.kalshi.trading import KalshiTrading
 
-    return KalshiTrading(_own_exchange(settings))
+    return KalshiTrading(_own_exchange(settings, caller), use)
 
 
 def paper_trading(settings: Settings, stores: Stores, market: MarketTerms) -> "PaperTrading":
@@ -256,8 +264,26 @@ def discovery() -> "Discovery":
 
     own = settings()
     return Discovery(
-        market_data=market_data(own), groups=group_store(own), status=_metered_status("discovery"), clock=clock()
+        market_data=market_data(own, Caller.DISCOVERY),
+        groups=group_store(own),
+        status=_metered_status("discovery"),
+        notifier=notifier(own),
+        clock=clock(),
+        mode=own.mode.value,
+        user=lambda: user_relations(own),
     )
+
+
+def user_relations(settings: Settings) -> "UserRelations":
+    """The user's relations, at most a minute old.
+
+    :raises UserRelationError: they cannot be used.
+    :raises StoreError: they cannot be read.
+    """
+    from kalshi_arb.relations.user_file import parse_relations
+
+    name = settings.need("relations_parameter")
+    return parse_relations(_vault().parameter_text(name), name)
 
 
 @cache
@@ -276,7 +302,7 @@ def detector() -> "Detector":
         clock=clock(),
         mode=own.mode.value,
         precision=own.account.precision,
-        smallest_fill=Count(own.smallest_fill),
+        smallest_fill=Count(own.assumed_smallest_fill),
         max_book_age_ms=own.max_book_age_ms,
     )
 
@@ -288,11 +314,11 @@ def scanner() -> "Scanner":
 
     own = settings()
     return Scanner(
-        market_data=market_data(own),
+        market_data=market_data(own, Caller.SCAN),
         groups=group_store(own),
         clock=clock(),
         precision=own.account.precision,
-        smallest_fill=Count(own.smallest_fill),
+        smallest_fill=Count(own.assumed_smallest_fill),
     )
 
 
@@ -316,15 +342,16 @@ def risk_check() -> "RiskCheck":
     return RiskCheck(
         baskets=_metered_baskets("risk_check"),
         groups=group_store(own),
-        market_data=market_data(own),
-        trading=trading(own),
+        market_data=market_data(own, Caller.RISK),
+        trading=trading(own, Caller.RISK),
         reservations=reservation_store(own),
         status=_metered_status("risk_check"),
         notifier=notifier(own),
         clock=clock(),
         mode=own.mode.value,
         precision=own.account.precision,
-        smallest_fill=Count(own.smallest_fill),
+        smallest_fill=Count(own.assumed_smallest_fill),
+        may_trade_on_its_fees=own.may_trade_on_its_fees,
         limits=lambda: limits(own),
     )
 
@@ -337,7 +364,8 @@ def wave_executor() -> "WaveExecutor":
     own = settings()
     return WaveExecutor(
         baskets=_metered_baskets("execute_wave"),
-        trading=trading(own),
+        trading=trading(own, Caller.EXECUTION),
+        unwinding=trading(own, Caller.EXECUTION, Use.REDUCING),
         status=_metered_status("execute_wave"),
         clock=clock(),
     )
@@ -352,8 +380,8 @@ def assessor() -> "Assessor":
     return Assessor(
         baskets=_metered_baskets("assess"),
         ledger=ledger_store(own),
-        trading=trading(own),
-        market_data=market_data(own),
+        trading=trading(own, Caller.ASSESSMENT),
+        market_data=market_data(own, Caller.ASSESSMENT),
         reservations=reservation_store(own),
         status=_metered_status("assess"),
         notifier=notifier(own),
@@ -370,7 +398,7 @@ def settler() -> "Settler":
     return Settler(
         baskets=_metered_baskets("settlement"),
         ledger=ledger_store(own),
-        trading=trading(own),
+        trading=trading(own, Caller.SETTLEMENT),
         reservations=reservation_store(own),
         status=_metered_status("settlement"),
         notifier=notifier(own),
@@ -448,6 +476,15 @@ def api() -> "Api":
         clock=clock(),
         mode=own.mode.value,
     )
+
+
+@cache
+def relations_desk() -> "RelationsDesk":
+    """What a person sees of the groups and says about them."""
+    from kalshi_arb.relations_view import RelationsDesk
+
+    own = settings()
+    return RelationsDesk(groups=group_store(own), clock=clock(), mode=own.mode.value)
 
 
 def reset() -> None:

@@ -14,6 +14,8 @@ from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, check_mo
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import ConflictError
 from kalshi_arb.domain.fees import FeeSchedule, Precision, charge, trade_fee
+from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, RecordChange, accept, end, succeed
+from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
 from kalshi_arb.domain.opportunity import Opportunity
@@ -22,7 +24,7 @@ from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderReq
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.kalshi.errors import RejectedError, RetryableError, UnknownOutcomeError
 from kalshi_arb.metrics_names import Metric
-from kalshi_arb.ports import Alert, AlertDigest, EventListing, MarketState
+from kalshi_arb.ports import Alert, AlertDigest, GroupChanges, ListingChanges, MarketState
 
 
 class ManualClock:
@@ -64,33 +66,68 @@ class MemoryBookStore:
 
 
 class MemoryGroupStore:
-    """A ``GroupStore``."""
+    """A ``GroupStore``, filled at first with ``groups`` that are all active."""
 
     def __init__(self, groups: Sequence[Group] = ()) -> None:
-        self._groups: dict[str, Group] = {}
-        self._version = 0
-        if groups:
-            self.replace_all(groups)
+        self._records: dict[str, GroupRecord] = {}
+        self._steps: list[frozenset[str]] = []
+        self._history: list[HistoryEntry] = []
+        self.hold(groups)
 
-    def replace_all(self, groups: Sequence[Group]) -> int:
-        """Make this the accepted set."""
-        accepted = {group.group_id: group for group in groups}
-        if accepted != self._groups or self._version == 0:
-            self._groups = accepted
-            self._version += 1
-        return self._version
+    def hold(self, groups: Sequence[Group]) -> None:
+        """Make these the accepted groups, all active: a shorthand for tests."""
+        wanted = {group.group_id: group for group in groups}
+        changes = [end(record, (), now_ms=0) for one, record in self._records.items() if one not in wanted]
+        for group in wanted.values():
+            record = self._records.get(group.group_id)
+            if record is None:
+                changes.append(accept(group, read_ms=0, now_ms=0))
+            elif record.group != group:
+                changes.append(succeed(record, group, (), read_ms=0, now_ms=0))
+        self.write(changes)
 
     def version(self) -> int:
         """Rises with every change."""
-        return self._version
+        return len(self._steps)
 
-    def all(self) -> list[Group]:
+    def changes_since(self, version: int) -> GroupChanges | None:
+        """What changed after a version."""
+        if not 0 <= version <= len(self._steps):
+            return None
+        return GroupChanges(len(self._steps), frozenset().union(*self._steps[version:]))
+
+    def all(self) -> list[GroupRecord]:
         """Every accepted group."""
-        return list(self._groups.values())
+        return list(self._records.values())
 
-    def get(self, group_id: str) -> Group | None:
+    def get(self, group_id: str) -> GroupRecord | None:
         """One group."""
-        return self._groups.get(group_id)
+        return self._records.get(group_id)
+
+    def get_many(self, group_ids: Sequence[str]) -> list[GroupRecord]:
+        """Those of these that are accepted."""
+        return [self._records[group_id] for group_id in group_ids if group_id in self._records]
+
+    def write(self, changes: Sequence[RecordChange]) -> frozenset[str]:
+        """Carry out each step whose ``before`` is still what is stored."""
+        written = set()
+        for change in changes:
+            stored = self._records.get(change.group_id)
+            if (stored and stored.revision) != (change.before and change.before.revision):
+                continue
+            if change.after is None:
+                del self._records[change.group_id]
+            else:
+                self._records[change.group_id] = change.after
+            self._history.append(change.entry)
+            written.add(change.group_id)
+        if written:
+            self._steps.append(frozenset(written))
+        return frozenset(written)
+
+    def history(self, group_id: str, limit: int) -> list[HistoryEntry]:
+        """Newest first."""
+        return [entry for entry in reversed(self._history) if entry.group_id == group_id][:limit]
 
 
 class MemoryOpportunityStore:
@@ -404,6 +441,9 @@ class FakeExchange:
         self._settlements: list[Settlement] = []
         self.listings: list[EventListing] = []
         self.combos: list[EventListing] = []
+        self.changed_ms: dict[str, int] = {}
+        self.event_reads: list[tuple[str, ...]] = []
+        self.fees_now: dict[str, FeeSchedule] = {}
         self.read_lag_ms = 0
         self.faults: deque[Fault] = deque()
         self.caps: dict[str, Count] = {}
@@ -416,7 +456,13 @@ class FakeExchange:
     def list_event(self, listing: EventListing) -> None:
         """Add an event and its markets."""
         self.listings.append(listing)
-        self._markets.update({market.ticker: market for market, _ in listing.markets})
+        self._markets.update({market.ticker: market for market in (listed.market for listed in listing.markets)})
+
+    def change_event(self, listing: EventListing) -> None:
+        """List an event differently from now on."""
+        self.listings = [one for one in self.listings if one.event_ticker != listing.event_ticker]
+        self.list_event(listing)
+        self.changed_ms[listing.event_ticker] = self._clock.now_ms()
 
     def set_book(
         self, ticker: str, yes_bids: Iterable[tuple[int, int]] = (), no_bids: Iterable[tuple[int, int]] = ()
@@ -448,7 +494,7 @@ class FakeExchange:
     def open_events(self) -> Iterable[EventListing]:
         """Every listed event, without markets that no longer trade."""
         return [
-            replace(listing, markets=tuple(row for row in listing.markets if row[1] is MarketStatus.ACTIVE))
+            replace(listing, markets=tuple(row for row in listing.markets if row.status is MarketStatus.ACTIVE))
             for listing in self.listings
         ]
 
@@ -471,6 +517,22 @@ class FakeExchange:
             answer[ticker] = BookSnapshot(ticker, version, now, now, yes, no)
         return answer
 
+    def events(self, event_tickers: Sequence[str]) -> Iterable[EventListing]:
+        """These events with all their markets."""
+        self.event_reads += [tuple(event_tickers)]
+        return [one for one in (*self.listings, *self.combos) if one.event_ticker in event_tickers]
+
+    def changes_since(self, since_ms: int, fees_until_ms: int) -> ListingChanges:
+        """Events that the test changed, and those whose fees change in between."""
+        due = {
+            listing.event_ticker
+            for listing in self.listings
+            for listed in listing.markets
+            if listed.fee_change_ms is not None and since_ms < listed.fee_change_ms <= fees_until_ms
+        }
+        changed = {event for event, at_ms in self.changed_ms.items() if at_ms >= since_ms}
+        return ListingChanges(frozenset(changed | due), frozenset())
+
     def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
         """Finalized once settled here, else active."""
         paid = {settlement.ticker: settlement.yes_payout for settlement in self._settlements}
@@ -485,9 +547,13 @@ class FakeExchange:
             if ticker in self._markets
         }
 
-    def fee_schedule(self, event_ticker: str) -> FeeSchedule:
-        """The fees of the event's first market."""
-        return next(market.fees for market in self._markets.values() if market.event_ticker == event_ticker)
+    def market_fees(self, event_ticker: str) -> dict[str, FeeSchedule]:
+        """The fees of the event's markets, as they are listed or as the test set them since."""
+        return {
+            market.ticker: self.fees_now.get(market.ticker, market.fees)
+            for market in self._markets.values()
+            if market.event_ticker == event_ticker
+        }
 
     # Trading
 

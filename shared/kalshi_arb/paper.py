@@ -9,14 +9,14 @@ from dataclasses import replace
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.errors import ExchangeError, StoreError
-from kalshi_arb.domain.fees import FeeSchedule, Precision
+from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.paper import PaperAccount, PaperOrder, match
 from kalshi_arb.domain.portfolio import Fill, OrderReport, OrderRequest, Settlement
+from kalshi_arb.kalshi.answers import ORDER_ALREADY_EXISTS
 from kalshi_arb.kalshi.errors import RetryableError, UnknownOutcomeError
-from kalshi_arb.kalshi.rest import ORDER_ALREADY_EXISTS
-from kalshi_arb.ports import MarketState, MarketTerms, PaperStore
+from kalshi_arb.ports import MarketTerms, PaperStore
 
 SHARDS = 4
 """Kalshi's shards are 0 to 3. Each has the opening cash; an order on any other has none."""
@@ -24,6 +24,7 @@ NOT_ACTIVE = "market_not_active"
 PLACE_LIMIT_MS = 4_000
 """A placement that took longer than this writes nothing: by then its absence may be taken for its end."""
 _ATTEMPTS = 8
+_NO_FEES = FeeSchedule(FeeType.UNKNOWN)
 
 
 class PaperTrading:
@@ -40,7 +41,6 @@ class PaperTrading:
         self._store = store
         self._clock = clock
         self._precision = precision
-        self._fees: dict[str, FeeSchedule] = {}
         self.opening = dict.fromkeys(range(SHARDS), opening_cash)
 
     def place(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
@@ -131,7 +131,9 @@ class PaperTrading:
         """The account as it was read, a report for each order, and the orders to write."""
         tickers = list(dict.fromkeys(order.ticker for order in orders))
         states = self._market.market_states(tickers)
-        fees = {ticker: self._fees_of(state) for ticker, state in states.items()}
+        fees: dict[str, FeeSchedule] = {}
+        for event_ticker in {state.event_ticker for state in states.values()}:
+            fees |= self._market.market_fees(event_ticker)
         read = account = self._store.read()
         # The books last: they are what changes fastest.
         books = self._market.orderbooks(tickers)
@@ -148,7 +150,7 @@ class PaperTrading:
             elif state is None or state.status is not MarketStatus.ACTIVE or request.ticker in settled:
                 result = NOT_ACTIVE
             else:
-                book, schedule = books.get(request.ticker), fees[request.ticker]
+                book, schedule = books.get(request.ticker), fees.get(request.ticker, _NO_FEES)
                 result = match(request, book, schedule, self._precision, account, self.opening, now)
             if isinstance(result, str):
                 reports.append(OrderReport(request.client_order_id, None, Count(0), result))
@@ -158,12 +160,6 @@ class PaperTrading:
             new.append(result)
             reports.append(_report(result))
         return read, reports, new
-
-    def _fees_of(self, state: MarketState) -> FeeSchedule:
-        """Read once per event and process."""
-        if state.event_ticker not in self._fees:
-            self._fees[state.event_ticker] = self._market.fee_schedule(state.event_ticker)
-        return self._fees[state.event_ticker]
 
 
 def _report(order: PaperOrder) -> OrderReport:

@@ -1,36 +1,21 @@
 """The seams to the outside: one protocol for each system that is not ours to trust."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Protocol
 
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import FeeSchedule
-from kalshi_arb.domain.market import Market, MarketStatus
+from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, RecordChange
+from kalshi_arb.domain.listing import EventListing
+from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.paper import PaperAccount, PaperOrder
 from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderRequest, Settlement
-from kalshi_arb.domain.state_space import Group
 from kalshi_arb.metrics_names import Metric
-
-
-@dataclass(frozen=True, slots=True)
-class EventListing:
-    """An open event with its markets.
-
-    ``mutually_exclusive`` means at most one, never exactly one. ``rules`` is the rules text by ticker; a market whose
-    text is not known is missing there.
-    """
-
-    event_ticker: str
-    series_ticker: str
-    title: str
-    mutually_exclusive: bool
-    markets: tuple[tuple[Market, MarketStatus], ...]
-    rules: Mapping[str, str] = field(default_factory=dict)
 
 
 class MarketData(Protocol):
@@ -44,12 +29,8 @@ class MarketData(Protocol):
         """Uncached books, read now. A ticker the exchange does not know is missing from the answer."""
         ...
 
-
-class Listings(MarketData, Protocol):
-    """What discovery reads: market data that lists combos too."""
-
-    def combo_events(self) -> Iterable[EventListing]:
-        """Events of quoted combos, the newest first and never all: users make them without end."""
+    def market_fees(self, event_ticker: str) -> Mapping[str, FeeSchedule]:
+        """What each of the event's markets charges now."""
         ...
 
 
@@ -63,6 +44,36 @@ class MarketState:
     yes_payout: Price | None
 
 
+@dataclass(frozen=True, slots=True)
+class ListingChanges:
+    """Events and series whose listing changed: read them again."""
+
+    event_tickers: frozenset[str]
+    series_tickers: frozenset[str]
+
+
+class Listings(MarketData, Protocol):
+    """What discovery reads: market data that lists combos too, and tells what changed."""
+
+    def combo_events(self) -> Iterable[EventListing]:
+        """Events of quoted combos, the newest first and never all: users make them without end."""
+        ...
+
+    def events(self, event_tickers: Sequence[str]) -> Iterable[EventListing]:
+        """These events as they are listed now, combos too, whatever their status. One that cannot be read or is not
+        listed any more is missing."""
+        ...
+
+    def changes_since(self, since_ms: int, fees_until_ms: int) -> ListingChanges:
+        """What changed after a moment, fees that change between it and ``fees_until_ms`` included (UTC milliseconds).
+        It may name too much, never too little."""
+        ...
+
+    def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
+        """Where these markets stand, at most some seconds old. One that is not known is missing."""
+        ...
+
+
 class MarketTerms(Protocol):
     """What paper trading reads of the exchange. All raise an ``ExchangeError`` when it cannot answer."""
 
@@ -74,8 +85,8 @@ class MarketTerms(Protocol):
         """Where these markets stand, at most some seconds old. One that is not known is missing."""
         ...
 
-    def fee_schedule(self, event_ticker: str) -> FeeSchedule:
-        """What the event's markets charge."""
+    def market_fees(self, event_ticker: str) -> Mapping[str, FeeSchedule]:
+        """What each of the event's markets charges now."""
         ...
 
 
@@ -135,23 +146,48 @@ class BookStore(Protocol):
         ...
 
 
-class GroupStore(Protocol):
-    """Accepted groups. ``version`` rises with every change so that readers poll one small item."""
+@dataclass(frozen=True, slots=True)
+class GroupChanges:
+    """What changed up to ``version``: ids of groups that are new, different or gone."""
 
-    def replace_all(self, groups: Sequence[Group]) -> int:
-        """Make this the accepted set; returns the version, unchanged when nothing changed."""
-        ...
+    version: int
+    group_ids: frozenset[str]
+
+
+class GroupStore(Protocol):
+    """Accepted groups with their standing and history. ``version`` rises with every change, so that readers poll one
+    small item."""
 
     def version(self) -> int:
-        """The current version, 0 before the first discovery."""
+        """The current version, 0 before the first group."""
         ...
 
-    def all(self) -> list[Group]:
-        """Every accepted group."""
+    def changes_since(self, version: int) -> GroupChanges | None:
+        """What changed after a version; None when that is too long ago to tell, and everything must be read."""
         ...
 
-    def get(self, group_id: str) -> Group | None:
-        """One group, or None when it is not accepted (any more)."""
+    def all(self) -> list[GroupRecord]:
+        """Every accepted group, suspended ones too."""
+        ...
+
+    def get(self, group_id: str) -> GroupRecord | None:
+        """One group, strongly read, or None when it is not accepted (any more)."""
+        ...
+
+    def get_many(self, group_ids: Sequence[str]) -> list[GroupRecord]:
+        """Those of these that are accepted, strongly read, in no order."""
+        ...
+
+    def write(self, changes: Sequence[RecordChange]) -> frozenset[str]:
+        """Carry out each step whose ``before`` is still what is stored, with its history, and let the version rise
+        with it. At most one step for each group.
+
+        :returns: ids of the groups that were written; of the others somebody else was first
+        """
+        ...
+
+    def history(self, group_id: str, limit: int) -> list[HistoryEntry]:
+        """What happened to a group, newest first; groups that are gone have one too, for a limited time."""
         ...
 
 
@@ -261,6 +297,7 @@ class AlertKind(Enum):
     OPPORTUNITY = "opportunity"
     BASKET = "basket"
     SETTLEMENT = "settlement"
+    RELATION = "relation"  # a group is not what it was
     ERROR = "error"
     ALARM = "alarm"
 

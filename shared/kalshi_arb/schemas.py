@@ -12,10 +12,10 @@ import msgspec
 from kalshi_arb.domain.basket import Basket
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import DomainError, SchemaError
+from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.paper import PaperOrder
 from kalshi_arb.domain.portfolio import LedgerEntry, Settlement
-from kalshi_arb.domain.state_space import Group
 from kalshi_arb.ports import Alert, AlertDigest
 
 T = TypeVar("T")
@@ -39,11 +39,23 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """A market or event lifecycle message of the stream, passed on to discovery."""
+    """A market or event lifecycle message of the stream, passed on to discovery.
+
+    ``groups`` are the ids of the accepted groups that the market, or a market of the event, is in, as far as the feed
+    knows them.
+    """
 
     ticker: str
     event_type: str
     received_ms: int
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The feed lives and it is time to ask the exchange what changed: texts change without a message of the stream."""
+
+    sent_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +69,11 @@ _KINDS = {
     kind.body: kind
     for kind in (
         _Kind("candidate", 1, Candidate),
-        _Kind("lifecycle", 1, Lifecycle),
+        _Kind("lifecycle", 2, Lifecycle),
+        _Kind("look", 1, Look),
         _Kind("book", 1, BookSnapshot),
-        _Kind("group", 2, Group),
+        _Kind("group_record", 1, GroupRecord),
+        _Kind("group_history", 1, HistoryEntry),
         _Kind("opportunity", 1, Opportunity),
         _Kind("basket", 1, Basket),
         _Kind("ledger_entry", 1, LedgerEntry),
@@ -91,6 +105,14 @@ def encode(value: object) -> str:
     """Write a message or item as its JSON envelope."""
     kind = _KINDS[type(value)]
     return _encoder.encode({"v": kind.version, "kind": kind.name, "body": value}).decode()
+
+
+def is_a(text: str, body: type) -> bool:
+    """Whether a text is an envelope of this kind, of any version."""
+    try:
+        return _envelope_decoder.decode(text).kind == _KINDS[body].name
+    except msgspec.DecodeError:
+        return False
 
 
 def decode(text: str | bytes, body: type[T]) -> T:

@@ -8,11 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.fees import Precision
+from kalshi_arb.kalshi.rate_limit import Tier
 
 PREFIX = "KALSHI_ARB_"
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Url = Annotated[str, StringConstraints(pattern=r"^(https?|wss?)://[^\s]+$")]
+
+DEFAULT_SMALLEST_FILL = 100
+"""1e-2 contracts: the smallest fill that fees are bounded with where nobody declared another."""
 
 
 @unique
@@ -48,11 +52,13 @@ class Settings(BaseModel):
 
     mode: Mode
     account: AccountType = AccountType.DIRECT
+    rate_tier: Tier = Field(default=Tier.BASIC, description="the account's usage tier, which sets its rate limits")
     rest_url: Url
     ws_url: Url | None = None
 
     books_table: Name | None = None
     groups_table: Name | None = None
+    group_history_table: Name | None = None
     opportunities_table: Name | None = None
     baskets_table: Name | None = None
     ledger_table: Name | None = None
@@ -68,9 +74,12 @@ class Settings(BaseModel):
     api_token_secret: Name | None = None
     webhook_secret: Name | None = None
     limits_parameter: Name | None = None
+    relations_parameter: Name | None = None
     health_file: Name | None = None
 
-    smallest_fill: int = Field(default=100, ge=1, description="declared smallest fill, 1e-2 contracts")
+    smallest_fill: Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{0,6})?$")] = Field(
+        default="", description="declared smallest fill, 1e-2 contracts; empty means not declared"
+    )
     book_depth: int = Field(default=20, ge=1, le=100, description="levels a side in candidates and snapshots")
     max_book_age_ms: int = Field(default=5_000, ge=1, description="older books prove nothing")
     snapshot_interval_ms: int = Field(default=2_000, ge=50, description="least time between two copies of one book")
@@ -78,6 +87,20 @@ class Settings(BaseModel):
         default="10000.00", description="opening cash of mode paper on each shard, dollars"
     )
     log_level: Annotated[str, StringConstraints(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @property
+    def assumed_smallest_fill(self) -> int:
+        """The smallest fill that fees are bounded with, declared or not (1e-2 contracts)."""
+        return int(self.smallest_fill or DEFAULT_SMALLEST_FILL)
+
+    @property
+    def may_trade_on_its_fees(self) -> bool:
+        """Whether the highest fees are sure enough to trade on.
+
+        A cent account can keep almost a cent of every fill, so there the declared smallest fill carries the whole
+        bound, and somebody must have declared it. On a direct account it moves hundredths of a cent.
+        """
+        return self.account is AccountType.DIRECT or self.smallest_fill != ""
 
     def need(self, field: str) -> str:
         """A resource name that must be set here. :raises SettingsError: it is not."""

@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 
 from kalshi_arb.detection.propose import best_edge, propose
@@ -22,15 +21,19 @@ from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import Book, BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.grid import CENT_GRID
+from kalshi_arb.domain.listing import EventListing, ListedMarket
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price, count_from_wire, price_from_wire
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
 from kalshi_arb.domain.state_space import Basis, Family, Group
-from kalshi_arb.kalshi.schemas import EventWire, MarketWire, SeriesWire, rules_text, to_listing
-from kalshi_arb.ports import EventListing
-from kalshi_arb.relations.combos import Listed, build_combos
-from kalshi_arb.relations.families import build_groups
+from kalshi_arb.kalshi.fee_reads import FeeReads
+from kalshi_arb.kalshi.mapping import rules_text, to_listing
+from kalshi_arb.kalshi.models.market import EventWire, MarketWire, SeriesWire
+from kalshi_arb.kalshi.wire import convert
+from kalshi_arb.relations.catalogue import build_groups
+from kalshi_arb.relations.reviewed import REVIEWED
 from kalshi_arb.relations.rules import read_clauses, rule_states
+from tests.market_samples import formed
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ONE_FILL_PER_LEVEL = Count(10**9)
@@ -68,7 +71,7 @@ def plain_market(ticker: str, event: str, title: str = "") -> Market:
 
 
 def exclusive(event: str, tickers: list[str]) -> EventListing:
-    rows = tuple((plain_market(ticker, event), MarketStatus.ACTIVE) for ticker in tickers)
+    rows = tuple(ListedMarket(plain_market(ticker, event), MarketStatus.ACTIVE) for ticker in tickers)
     return EventListing(event, event.partition("-")[0], "", True, rows)
 
 
@@ -83,7 +86,7 @@ def games(day: str) -> Iterator[Moment]:
         for line in lines:
             row = json.loads(line)
             outcomes = {one["ticker"]: one for one in row["outcomes"]}
-            groups, drops = build_groups(exclusive(row["event_ticker"], list(outcomes)))
+            groups, drops = formed(exclusive(row["event_ticker"], list(outcomes)))
             assert drops == {}
             (group,) = groups
             books = {
@@ -222,7 +225,7 @@ def mixed(day: str) -> Iterator[Moment]:
             row = json.loads(line)
             events[row["captured_at"], row["ticker"].rpartition("-")[0]].append(row)
     for (captured, event), rows in events.items():
-        (group,), drops = build_groups(exclusive(event, [row["ticker"] for row in rows]))
+        (group,), drops = formed(exclusive(event, [row["ticker"] for row in rows]))
         assert drops == {}
         books = {row["ticker"]: book(row["ticker"], *recorded_sides(row["orderbook_fp"])) for row in rows}
         yield Moment(captured[:19], group, books)
@@ -256,7 +259,7 @@ def test_mixed_books_hold_no_lock(day: str, events: int, snapshots: int, expecte
 
 def read_json(path: str) -> Any:
     with unzipped(path) as text:
-        return json.load(text)
+        return json.load(text, parse_float=Decimal)
 
 
 def wire_book(wire: dict[str, Any]) -> BookSnapshot:
@@ -271,14 +274,15 @@ def wire_book(wire: dict[str, Any]) -> BookSnapshot:
 
 def listed(event: dict[str, Any]) -> EventListing:
     """As the REST client maps it. The recording lacks the series, and the key charges all alike."""
-    series = SeriesWire(event["series_ticker"], "quadratic", Decimal(1))
-    return to_listing(msgspec.convert(event, EventWire, strict=False), series)
+    wire = convert(event, EventWire, event["event_ticker"])
+    series = SeriesWire(ticker=event["series_ticker"], fee_type="quadratic", fee_multiplier=Decimal(1))
+    return to_listing(wire, FeeReads((), (), 0).of(wire, series))
 
 
 def nested() -> Iterator[tuple[EventListing, Moment]]:
     for event in read_json("rest/events_sports_nested.json.gz"):
         listing = listed(event)
-        groups, _ = build_groups(listing)
+        groups, _ = formed(listing)
         books = {wire["ticker"]: wire_book(wire) for wire in event["markets"]}
         for group in groups:
             yield listing, Moment("", group, books)
@@ -311,7 +315,8 @@ def test_selling_a_whole_listed_game_is_conditional_and_names_its_rules() -> Non
         if one.group.family is not Family.GAME:
             continue
         rich = {ticker: book(ticker, [(Price(9_000), ASSUMED)], []) for ticker in one.group.tickers}
-        (silent,), _ = build_groups(replace(listing, rules={}))
+        bare = tuple(replace(listed, rules=None) for listed in listing.markets)
+        (silent,), _ = formed(replace(listing, markets=bare))
         (with_text,) = finds(iter([one._replace(books=rich)]))
         (without,) = finds(iter([Moment("", silent, rich)]))
         assert (with_text.certificate.grade, without.certificate.grade) == (Grade.CONDITIONAL, Grade.PROVED)
@@ -322,17 +327,19 @@ def test_selling_a_whole_listed_game_is_conditional_and_names_its_rules() -> Non
 
 def combos() -> list[tuple[Group, dict[str, BookSnapshot]]]:
     recorded = read_json("rest/combo_priced_markets.json.gz")
-    legs: dict[str, Listed] = {}
+    nested: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for wire in recorded["legs"].values():
-        event = {"event_ticker": wire["event_ticker"], "series_ticker": wire["event_ticker"].partition("-")[0]}
-        listing = listed({**event, "mutually_exclusive": False, "markets": [wire]})
-        ((market, status),) = listing.markets
-        legs[market.ticker] = Listed(market, status, listing.rules[market.ticker])
+        nested[wire["event_ticker"]].append(wire)
+    legs = [
+        listed({"event_ticker": event, "series_ticker": event.partition("-")[0], "mutually_exclusive": False,
+                "markets": markets})
+        for event, markets in nested.items()
+    ]  # fmt: skip
     found = []
     for wire in recorded["combos"]:
         event = {"event_ticker": wire["event_ticker"], "series_ticker": wire["mve_collection_ticker"]}
-        groups, drops = build_combos(listed({**event, "mutually_exclusive": False, "markets": [wire]}), legs)
-        assert drops == {}
+        built = build_groups([listed({**event, "mutually_exclusive": False, "markets": [wire]}), *legs])
+        groups = [group for group in built.groups if group.family is Family.COMBO]
         books = {one["ticker"]: wire_book(one) for one in (wire, *recorded["legs"].values())}
         found += [(group, books) for group in groups]
     return found
@@ -364,9 +371,9 @@ def test_the_recorded_texts_are_all_reviewed_or_silent() -> None:
     ]
     names: set[str] = set()
     for series, wire in texts:
-        text = rules_text(msgspec.convert(wire, MarketWire, strict=False))
+        text = rules_text(convert(wire, MarketWire, wire["ticker"]))
         market = replace(plain_market(wire["ticker"], series), series_ticker=series)
-        states = rule_states([market, market], {market.ticker: text})
+        states = rule_states([ListedMarket(market, MarketStatus.ACTIVE, text)] * 2, REVIEWED).states
         assert bool(states) is bool(read_clauses(text))
         names |= {state.name for state in states}
     assert len(names) == 13

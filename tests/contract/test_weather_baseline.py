@@ -23,12 +23,12 @@ from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.grid import CENT_GRID
+from kalshi_arb.domain.listing import EventListing, ListedMarket
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import Count, count_from_wire, price_from_wire
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
 from kalshi_arb.domain.state_space import Family, Group
-from kalshi_arb.ports import EventListing
-from kalshi_arb.relations.families import build_groups
+from tests.market_samples import formed
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data" / "books" / "weather"
 ONE_FILL_PER_LEVEL = Count(10**9)
@@ -96,8 +96,8 @@ def read_day(day: str) -> Iterator[Pass]:
             )
             for row in rows
         }  # fmt: skip
-        markets = tuple((read_market(row, event), MarketStatus.ACTIVE) for row in rows)
-        groups, _ = build_groups(EventListing(event, series, event, False, markets))
+        markets = tuple(ListedMarket(read_market(row, event), MarketStatus.ACTIVE) for row in rows)
+        groups, _ = formed(EventListing(event, series, event, False, markets))
         for found in groups:
             yield Pass(captured[:19], found, snapshots, now_ms)
 

@@ -36,8 +36,13 @@ NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("baskets", "save"): {("BasketsTable", "dynamodb:PutItem")},
     ("groups", "all"): {("GroupsTable", "dynamodb:Scan")},
     ("groups", "get"): {("GroupsTable", "dynamodb:GetItem")},
-    ("groups", "replace_all"): {
-        ("GroupsTable", f"dynamodb:{name}") for name in ("Scan", "GetItem", "BatchWriteItem", "UpdateItem")
+    ("groups", "changes_since"): {("GroupsTable", "dynamodb:GetItem"), ("GroupHistoryTable", "dynamodb:BatchGetItem")},
+    ("groups", "get_many"): {("GroupsTable", "dynamodb:BatchGetItem")},
+    ("groups", "history"): {("GroupHistoryTable/by_group", "dynamodb:Query")},
+    ("groups", "version"): {("GroupsTable", "dynamodb:GetItem")},
+    ("groups", "write"): {
+        ("GroupHistoryTable", "dynamodb:PutItem"),
+        *(("GroupsTable", f"dynamodb:{verb}Item") for verb in ("Get", "Put", "Update", "Delete")),
     },
     ("ledger", "all"): {("LedgerTable", "dynamodb:Scan")},
     ("ledger", "append"): {("LedgerTable", "dynamodb:PutItem")},
@@ -67,7 +72,7 @@ ENDING = ("execution/ending.py", {("BasketsTable", "dynamodb:DeleteItem")})
 CONTROL = ("execution/control.py", {("StatusTable", "dynamodb:GetItem")})
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "Discovery": ("relations/discover.py",),
+    "Discovery": ("relations/discover.py", "relations/mirror.py", "relations/user_kept.py"),
     "Detection": ("detection/detect.py", "detection/scan.py"),
     "RiskCheck": ("risk/check.py", "execution/ending.py"),
     "ExecuteWave": ("execution/waves.py",),
@@ -75,13 +80,14 @@ MODULES: dict[str, tuple[str, ...]] = {
     "Settlement": ("execution/settle.py",),
     "Sweeper": ("execution/sweep.py", "execution/ending.py"),
     "Alerts": ("alerts.py",),
-    "Api": ("api.py", "detection/scan.py"),
+    "Api": ("api.py", "detection/scan.py", "relations_view.py"),
     "Authorizer": (),
 }
 """Where each function's use case calls its ports."""
 BESIDES: dict[str, set[Permission]] = {
     "Discovery": {
-        ("LifecycleQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        ("RelationsParameter", "ssm:GetParameter"),
+        *(("LifecycleQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
     },
     "Detection": {
         ("CandidatesQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
@@ -92,13 +98,14 @@ BESIDES: dict[str, set[Permission]] = {
 }
 """What the service does in a function's name, or what bootstrap reads for it."""
 
+MIRROR = ("version", "changes_since", "all", "get_many")
 FEED = ROOT / "feed_container" / "feed"
 FEED_NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("books", "put"): {("BooksTable", "dynamodb:PutItem")},
     ("candidates", "send"): {("CandidatesQueue", "sqs:SendMessage")},
     ("lifecycle", "send"): {("LifecycleQueue", "sqs:SendMessage")},
-    ("groups", "all"): {("GroupsTable", "dynamodb:Scan")},
-    ("groups", "version"): {("GroupsTable", "dynamodb:GetItem")},
+    # The feed follows the groups through their mirror.
+    ("mirror", "refresh"): set().union(*(NEEDS["groups", name] for name in MIRROR)),
     ("status", "count"): {("StatusTable", "dynamodb:UpdateItem")},
     ("status", "counters"): {("StatusTable", "dynamodb:GetItem")},
     ("status", "put"): {("StatusTable", "dynamodb:PutItem")},

@@ -28,6 +28,17 @@ from kalshi_arb.aws.status import DynamoStatusStore
 from kalshi_arb.aws.workflow import StepFunctionsWorkflow
 from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState
 from kalshi_arb.domain.errors import ConflictError, SchemaError, SettingsError, StoreError
+from kalshi_arb.domain.group_record import (
+    GroupRecord,
+    HistoryKind,
+    RecordChange,
+    Suspension,
+    SuspensionReason,
+    accept,
+    end,
+    succeed,
+    suspend,
+)
 from kalshi_arb.domain.money import Cash
 from kalshi_arb.ports import (
     Alert,
@@ -36,6 +47,7 @@ from kalshi_arb.ports import (
     AlertWindow,
     BasketStore,
     BookStore,
+    GroupChanges,
     GroupStore,
     LedgerStore,
     Notifier,
@@ -51,6 +63,7 @@ REGION = "us-east-1"
 KEYS = {
     "books": "ticker",
     "groups": "group_id",
+    "group_history": "entry_id",
     "opportunities": "opportunity_id",
     "baskets": "basket_id",
     "ledger": "entry_id",
@@ -59,6 +72,7 @@ KEYS = {
     "alerts": "alert_id",
 }
 INDEXES = {
+    "group_history": {"by_group": ("group_id", "at_ms")},
     "opportunities": {"by_time": ("bucket", "found_ms")},
     "baskets": {"by_time": ("bucket", "created_ms"), "by_state": ("state", "updated_ms")},
     "ledger": {"by_time": ("bucket", "created_ms")},
@@ -445,61 +459,123 @@ def test_a_limit_of_nothing_and_a_negative_amount(reservations: ReservationStore
 # Groups
 
 
+def group_store(client: Any) -> DynamoGroupStore:
+    return DynamoGroupStore(table(client, "groups"), table(client, "group_history"))
+
+
 @pytest.fixture
 def groups(dynamo: Any) -> GroupStore:
-    return DynamoGroupStore(table(dynamo, "groups"))
+    return group_store(dynamo)
 
 
-def test_groups_and_their_version(groups: GroupStore) -> None:
-    assert groups.version() == 0
-    assert groups.all() == []
-    assert groups.replace_all([group("g1"), group("g2")]) == 1
-    assert groups.all() == [group("g1"), group("g2")]
-    assert groups.replace_all([group("g2"), group("g1")]) == 1, "nothing changed"
-    assert groups.replace_all([group("g1"), group("g2", "f2")]) == 2
-    assert groups.get("g2") == group("g2", "f2")
-    assert groups.replace_all([group("g1")]) == 3
-    assert groups.get("g2") is None
-    assert groups.version() == 3
-    assert groups.replace_all([]) == 4
-    assert groups.all() == []
+def new(group_id: str, fingerprint: str = "f1") -> RecordChange:
+    return accept(group(group_id, fingerprint), read_ms=NOW, now_ms=NOW)
+
+
+def stored(store: GroupStore, group_id: str) -> GroupRecord:
+    record = store.get(group_id)
+    assert record is not None
+    return record
+
+
+def test_groups_and_their_versions(groups: GroupStore) -> None:
+    assert (groups.version(), groups.all(), groups.get("g1")) == (0, [], None)
+    assert groups.write([new("g1"), new("g2")]) == {"g1", "g2"}
+    assert [record.group for record in groups.all()] == [group("g1"), group("g2")]
+    assert (groups.version(), groups.write([])) == (1, frozenset())
+    changed = succeed(stored(groups, "g2"), group("g2", "f2"), ("a strike changed",), read_ms=NOW, now_ms=NOW + 1)
+    assert groups.write([changed]) == {"g2"}
+    assert stored(groups, "g2") == changed.after
+    assert groups.write([end(stored(groups, "g2"), ("closed",), now_ms=NOW + 2)]) == {"g2"}
+    assert (groups.version(), groups.get("g2")) == (3, None)
+    assert [record.group_id for record in groups.get_many(["g1", "g2", "g3"])] == ["g1"]
+    assert [(line.kind, line.words) for line in groups.history("g2", 9)] == [
+        (HistoryKind.GONE, ("closed",)), (HistoryKind.REPLACED, ("a strike changed",)), (HistoryKind.ACCEPTED, ()),
+    ]  # fmt: skip
+
+
+def test_readers_are_told_what_changed_or_to_read_everything(groups: GroupStore, dynamo: Any) -> None:
+    assert groups.changes_since(0) == GroupChanges(0, frozenset())
+    groups.write([new("g1"), new("g2")])
+    groups.write([suspend(stored(groups, "g1"), SuspensionReason.CHANGED, "why", now_ms=NOW)])
+    assert groups.changes_since(0) == GroupChanges(2, frozenset({"g1", "g2"}))
+    assert groups.changes_since(1) == GroupChanges(2, frozenset({"g1"}))
+    assert groups.changes_since(2) == GroupChanges(2, frozenset())
+    assert groups.changes_since(3) is None, "the tables were made anew"
+    dynamo.delete_item(TableName="group_history", Key={"entry_id": s("#change#1")})
+    assert groups.changes_since(0) is None, "too long ago"
 
 
 def test_the_version_item_is_no_group(groups: GroupStore) -> None:
-    groups.replace_all([group()])
+    groups.write([new("g1")])
     assert groups.get("#version") is None
+    assert groups.get_many(["#version"]) == []
 
 
-def test_an_empty_first_set_is_a_version_too(groups: GroupStore) -> None:
-    assert groups.replace_all([]) == 1
-    assert groups.replace_all([]) == 1
+def test_of_two_writers_the_second_is_late_and_the_others_of_its_batch_are_written(groups: GroupStore) -> None:
+    groups.write([new("g1"), new("g2")])
+    first, second = stored(groups, "g1"), stored(groups, "g1")
+    assert groups.write([suspend(first, SuspensionReason.CHANGED, "first", now_ms=NOW)]) == {"g1"}
+    late = suspend(second, SuspensionReason.CHANGED, "second", now_ms=NOW)
+    assert groups.write([late, suspend(stored(groups, "g2"), SuspensionReason.CHANGED, "x", now_ms=NOW)]) == {"g2"}
+    assert stored(groups, "g1").suspension == Suspension(SuspensionReason.CHANGED, "first", NOW)
+    assert groups.write([new("g1", "f9")]) == frozenset(), "it is there already"
 
 
-def test_a_run_that_died_before_the_version_rose_is_noticed_by_the_next(groups: GroupStore, dynamo: Any) -> None:
-    class DiesBeforeTheVersion:
+def test_writers_at_once_lose_nothing(groups: GroupStore, dynamo: Any) -> None:
+    """Another writer takes the version between our reading it and our writing."""
+
+    class Interrupted:
+        left = 3
+
         def __getattr__(self, name: str) -> Any:
             return getattr(dynamo, name)
 
-        def update_item(self, **_: Any) -> Any:
+        def transact_write_items(self, **arguments: Any) -> Any:
+            if self.left:
+                self.left -= 1
+                group_store(dynamo).write([new(f"other{self.left}")])
+            return dynamo.transact_write_items(**arguments)
+
+    assert group_store(Interrupted()).write([new("g1")]) == {"g1"}
+    assert groups.version() == 4
+    assert groups.changes_since(3) == GroupChanges(4, frozenset({"g1"}))
+
+
+def test_a_write_that_dies_leaves_nothing(groups: GroupStore, dynamo: Any) -> None:
+    class Dies:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(dynamo, name)
+
+        def transact_write_items(self, **_: Any) -> Any:
             raise EndpointConnectionError(endpoint_url="http://127.0.0.1")
 
-    groups.replace_all([group("g1")])
     with pytest.raises(StoreError):
-        DynamoGroupStore(table(DiesBeforeTheVersion(), "groups")).replace_all([group("g1", "f2")])
-    assert groups.version() == 1
-    assert groups.replace_all([group("g1", "f2")]) == 2
+        group_store(Dies()).write([new("g1")])
+    assert (groups.version(), groups.all()) == (0, [])
 
 
 def test_many_groups_and_very_large_ones(groups: GroupStore) -> None:
     wanted = [group(f"g{number:03d}") for number in range(60)] + [large_group("h", 300)]
-    assert len(schemas.encode(wanted[-1])) > 200_000
-    assert groups.replace_all(wanted) == 1
-    assert groups.all() == wanted
-    assert groups.get("h") == wanted[-1]
+    changes = [accept(one, read_ms=NOW, now_ms=NOW) for one in wanted]
+    assert len(schemas.encode(changes[-1].after)) > 200_000
+    assert groups.write(changes) == {one.group_id for one in wanted}
+    assert [record.group for record in groups.all()] == wanted
+    assert stored(groups, "h").group == wanted[-1]
+    assert groups.version() > 1, "several transactions, each a version"
+
+
+def test_what_an_older_program_left_is_not_there_and_is_overwritten(groups: GroupStore, dynamo: Any) -> None:
+    old = {"group_id": s("g1"), "v": {"N": "2"}, "kind": s("group"), "body": s("{}"), "fingerprint": s("f")}
+    dynamo.put_item(TableName="groups", Item=old)
+    assert (groups.get("g1"), groups.all(), groups.get_many(["g1"])) == (None, [], [])
+    assert groups.write([new("g1")]) == {"g1"}
+    assert stored(groups, "g1").group == group("g1")
 
 
 def test_a_packed_group_that_is_damaged_is_refused(groups: GroupStore, dynamo: Any) -> None:
-    dynamo.put_item(TableName="groups", Item={"group_id": s("g"), "packed": {"B": b"no"}})
+    item = {"group_id": s("g"), "packed": {"B": b"no"}, "v": {"N": "1"}, "kind": s("group_record")}
+    dynamo.put_item(TableName="groups", Item=item)
     with pytest.raises(SchemaError):
         groups.get("g")
 
@@ -551,15 +627,15 @@ def test_throttled_reads_and_writes_are_finished(dynamo: Any) -> None:
             return dynamo.batch_write_item(RequestItems=RequestItems)
 
     client = Throttled()
-    DynamoGroupStore(table(client, "groups")).replace_all([group("g1")])
-    assert DynamoGroupStore(table(dynamo, "groups")).all() == [group("g1")]
+    table(client, "groups").write_many([{"group_id": s("g1")}], [])
+    assert [item["group_id"] for item in table(dynamo, "groups").scan()] == [s("g1")]
     DynamoBookStore(table(dynamo, "books")).put(book("A"))
     assert DynamoBookStore(table(client, "books")).get(["A"]) == {"A": book("A")}
     client.left = {"batch_get_item": 99, "batch_write_item": 99}
     with pytest.raises(StoreError, match="unread"):
         DynamoBookStore(table(client, "books")).get(["A"])
     with pytest.raises(StoreError, match="unwritten"):
-        DynamoGroupStore(table(client, "groups")).replace_all([])
+        table(client, "groups").write_many([], ["g1"])
 
 
 def test_opportunities_are_stored_once_and_come_newest_first(dynamo: Any) -> None:
@@ -774,7 +850,7 @@ def test_whatever_aws_raises_becomes_a_store_error(error: Exception) -> None:
         lambda: DynamoBasketStore(table(client, "baskets")).recent(1),
         lambda: DynamoBookStore(table(client, "books")).put(book()),
         lambda: DynamoBookStore(table(client, "books")).get(["A"]),
-        lambda: DynamoGroupStore(table(client, "groups")).replace_all([group()]),
+        lambda: group_store(client).write([new("g1")]),
         lambda: DynamoLedgerStore(table(client, "ledger")).append([entry("e")]),
         lambda: DynamoAlertStore(table(client, "alerts")).forget("a"),
         lambda: DynamoReservationStore(table(client, "reservations")).reserve("b", {"k": 1}, {"k": 1}),

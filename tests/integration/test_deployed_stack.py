@@ -80,7 +80,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with ExitStack() as parts:
         exchange = Child(
             "exchange",
-            ["-m", "infra.exchange", "--public-key-file", str(public), "--key-id", KEY_ID, "--events", "12"],
+            ["-m", "infra.exchange", "--json", "--public-key-file", str(public), "--key-id", KEY_ID, "--events", "12"],
             folder / "exchange.log",
             {},
         )

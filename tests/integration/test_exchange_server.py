@@ -21,7 +21,7 @@ from infra.exchange.server import WS_PATH, ExchangeServer, ServerConfig
 from infra.exchange.testkit import ManualTime, rest, still_core
 from infra.exchange.universe import UniverseConfig
 from kalshi_arb.clock import SystemClock
-from kalshi_arb.domain.book import Book, Bids
+from kalshi_arb.domain.book import Bids, Book
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import Cash, count_from_wire, count_to_wire, price_from_wire
 from tests.exchange_venue import KEY, KEY_ID, A, Venue, public_pem, signed, with_still_venue

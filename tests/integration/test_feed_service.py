@@ -35,13 +35,13 @@ from kalshi_arb.fakes import (
     MemoryQueue,
     MemoryStatusStore,
 )
+from kalshi_arb.kalshi.client import RestClient
 from kalshi_arb.kalshi.errors import AuthError
-from kalshi_arb.kalshi.rest import KalshiMarketData, RestClient
+from kalshi_arb.kalshi.market_data import KalshiMarketData
 from kalshi_arb.kalshi.signing import Credentials, Signer
 from kalshi_arb.metrics_names import Metric
-from kalshi_arb.relations.families import build_groups
 from kalshi_arb.schemas import Candidate, Lifecycle, decode
-from tests.market_samples import group
+from tests.market_samples import formed, group
 
 KEY = Ed25519PrivateKey.generate()
 CREDENTIALS = Credentials("key", KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
@@ -218,8 +218,8 @@ def test_a_crossing_ladder_becomes_one_candidate_with_the_books_it_was_seen_on()
         await until(lambda: running.service.core.stream.counts.frames >= 7, "the later frame was read")
         await asyncio.sleep(0.4)
         (candidate,) = running.found()
-        assert candidate.group_id == running.groups.all()[0].group_id
-        assert candidate.fingerprint == running.groups.all()[0].fingerprint
+        assert candidate.group_id == running.groups.all()[0].group.group_id
+        assert candidate.fingerprint == running.groups.all()[0].group.fingerprint
         # Buying YES > 70 at 0.60 and NO > 72 at 0.30 costs 0.90 and fees: 0.1 - 0.0168 - 0.0147.
         assert candidate.edge == 685_000_000
         assert candidate.sent_ms >= candidate.received_ms
@@ -335,7 +335,7 @@ def test_groups_come_and_go_without_reconnecting() -> None:
         await script.fair_books()
         await until(lambda: running.service.core.stream.totals() == (2, 0), "both books are right")
         other = group("> 10", "> 20", event="OTHER")
-        running.groups.replace_all([other])
+        running.groups.hold([other])
         await until(lambda: {"> 10", "> 20"} <= set(script.subscribed), "the new markets are added")
         deleted = [c["params"] for c in script.commands if c["params"].get("action") == "delete_markets"]  # type: ignore[attr-defined]
         assert [sorted(params["market_tickers"]) for params in deleted] == [[EASY, HARD]]  # type: ignore[index]
@@ -495,7 +495,7 @@ def test_against_the_embedded_exchange_candidates_come_with_true_books() -> None
         try:
             client = RestClient(base_url=exchange.rest_url, credentials=None, clock=ManualClock())
             listings = await asyncio.to_thread(lambda: list(KalshiMarketData(client, SystemClock()).open_events()))
-            groups = [found for listing in listings for found in build_groups(listing)[0]]
+            groups = [found for listing in listings for found in formed(listing)[0]]
             assert groups
             store = MemoryGroupStore(groups)
             async with feed_on(exchange.ws_url, Script(), groups=store) as running:

@@ -17,9 +17,11 @@ from kalshi_arb.domain.fees import Precision, order_fee
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome
 from kalshi_arb.domain.money import Cash, Count, Price, notional
 from kalshi_arb.domain.portfolio import OrderRequest, TimeInForce
+from kalshi_arb.kalshi.client import RestClient
 from kalshi_arb.kalshi.errors import AuthError, RetryableError
-from kalshi_arb.kalshi.rest import KalshiMarketData, KalshiTrading, RestClient
+from kalshi_arb.kalshi.market_data import KalshiMarketData
 from kalshi_arb.kalshi.signing import Credentials
+from kalshi_arb.kalshi.trading import KalshiTrading
 
 CASH = Cash(10_000_000_000)
 
@@ -38,7 +40,7 @@ class Exchange:
     def tradable(self) -> tuple[Market, BookSnapshot]:
         """A market of the last event to close that offers YES."""
         listings = list(self.data.open_events())
-        markets = [m for listing in listings for m, status in listing.markets if status is MarketStatus.ACTIVE]
+        markets = [one.market for listing in listings for one in listing.markets if one.status is MarketStatus.ACTIVE]
         books = self.data.orderbooks([market.ticker for market in markets])
         offered = [market for market in markets if books[market.ticker].no_bids]
         best = max(offered, key=lambda market: market.close_ms)

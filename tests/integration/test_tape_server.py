@@ -24,9 +24,11 @@ from kalshi_arb.domain.market import Market, Outcome
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.portfolio import OrderRequest, TimeInForce
 from kalshi_arb.domain.state_space import Family
-from kalshi_arb.kalshi.rest import KalshiMarketData, KalshiTrading, RestClient
+from kalshi_arb.kalshi.client import RestClient
+from kalshi_arb.kalshi.market_data import KalshiMarketData
 from kalshi_arb.kalshi.signing import Credentials
-from kalshi_arb.relations.families import build_groups
+from kalshi_arb.kalshi.trading import KalshiTrading
+from tests.market_samples import formed
 
 TAPES = Path(__file__).resolve().parents[1] / "payloads" / "tapes"
 BOTH = (str(TAPES / "two_events.jsonl"), str(TAPES / "described.jsonl"))
@@ -45,7 +47,7 @@ class Tape:
         self.trading = KalshiTrading(self.client)
 
     def markets(self) -> dict[str, Market]:
-        return {market.ticker: market for listing in self.data.open_events() for market, _ in listing.markets}
+        return {one.market.ticker: one.market for listing in self.data.open_events() for one in listing.markets}
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_a_tape_that_waits_lists_nothing_and_starts_when_told(tape: Tape) -> Non
 
 def test_discovery_reads_the_tapes_groups_and_drops_what_has_no_strikes(tape: Tape) -> None:
     wait_for_first_pass(tape)
-    read = [build_groups(listing) for listing in tape.data.open_events()]
+    read = [formed(listing) for listing in tape.data.open_events()]
     families = {group.event_ticker: group.family for groups, _ in read for group in groups}
     assert families == {
         "KXMADELAD-26MAR01": Family.LADDER,
@@ -185,8 +187,8 @@ def test_the_exchanges_own_command_names_the_line_too(tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"captured_at": 5, "ticker": "KXA", "orderbook_fp": {}}\n')
     done = command("infra.exchange", "--public-key-file", str(key), "--key-id", "key", "--tape", str(bad))
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"embedded exchange: {bad} line 1: captured_at must be a time")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {bad} line 1: captured_at must be a time")
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,11 @@ from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.paper import PaperOrder
 from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderRequest, TimeInForce, fill_entry
 from kalshi_arb.fakes import MemoryPaperStore
+from kalshi_arb.kalshi.client import RestClient
 from kalshi_arb.kalshi.hosts import Exchange, Hosts
-from kalshi_arb.kalshi.rest import KalshiMarketData, KalshiTrading, RestClient
+from kalshi_arb.kalshi.market_data import KalshiMarketData
 from kalshi_arb.kalshi.signing import Credentials
+from kalshi_arb.kalshi.trading import KalshiTrading
 from kalshi_arb.settings import Mode, Settings
 
 
@@ -106,7 +108,7 @@ def buy(access: ExchangeAccess, name: str) -> LedgerEntry:
     """One contract of the cheapest YES; returns what the ledger has to hold of it."""
     client = RestClient(base_url=access.hosts.rest_url, credentials=access.credentials, clock=access.clock)
     data, trading = KalshiMarketData(client, access.clock), KalshiTrading(client)
-    markets = [m for event in data.open_events() for m, status in event.markets if status is MarketStatus.ACTIVE]
+    markets = [m.market for event in data.open_events() for m in event.markets if m.status is MarketStatus.ACTIVE]
     books = data.orderbooks([market.ticker for market in markets])
     market = min(
         (m for m in markets if books[m.ticker].no_bids), key=lambda m: books[m.ticker].asks(Outcome.YES)[0].price
@@ -251,7 +253,7 @@ def test_a_run_that_cannot_reach_or_enter_the_exchange_starts_nothing(stand_in: 
 
 def test_a_paper_account_begins_with_its_own_cash_and_ledger(stand_in: StandIn) -> None:
     with public(stand_in) as data:
-        market = next(m for event in data.open_events() for m, _ in event.markets)
+        market = next(one.market for event in data.open_events() for one in event.markets)
     request = OrderRequest(
         "p", market.ticker, Outcome.YES, Count(100), Price(9_900), TimeInForce.IMMEDIATE_OR_CANCEL, 0
     )
@@ -291,11 +293,11 @@ def public(stand_in: StandIn) -> Iterator[KalshiMarketData]:
 
 def test_states_and_fees_of_markets_are_read_without_a_key(stand_in: StandIn) -> None:
     with public(stand_in) as data:
-        listed = {m.ticker: m for event in data.open_events() for m, _ in event.markets}
+        listed = {m.market.ticker: m.market for event in data.open_events() for m in event.markets}
         states = data.market_states(list(listed))
-        fees = {event: data.fee_schedule(event) for event in {m.event_ticker for m in listed.values()}}
+        fees = {event: data.market_fees(event) for event in {m.event_ticker for m in listed.values()}}
     assert states.keys() == listed.keys()
     for ticker, market in listed.items():
         assert states[ticker].event_ticker == market.event_ticker
         assert states[ticker].yes_payout is None
-        assert fees[market.event_ticker] == market.fees
+        assert fees[market.event_ticker][ticker] == market.fees

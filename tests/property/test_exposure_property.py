@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kalshi_arb.domain.basket import LegTerms
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, order_fee
-from kalshi_arb.domain.grid import CENT_GRID
+from kalshi_arb.domain.grid import CENT_GRID, Band, PriceGrid
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price
 from kalshi_arb.domain.opportunity import Leg
@@ -18,6 +18,7 @@ from tests.basket_world import market
 
 schedules = st.builds(FeeSchedule, st.just(FeeType.QUADRATIC), st.sampled_from([0, 123, 5_000, 10_000, 20_000]))
 prices = st.one_of(st.integers(1, 9_999), st.integers(1, 99).map(lambda cents: cents * 100)).map(Price)
+FINEST = PriceGrid((Band(Price(0), ONE_DOLLAR, Price(1)),))
 payouts = st.one_of(st.sampled_from([0, ONE_DOLLAR]), st.integers(0, ONE_DOLLAR)).map(Price)
 
 
@@ -63,43 +64,62 @@ def test_the_bound_is_the_worst_of_every_fill_vector(bundle, precision: Precisio
     assert worst <= bound <= worst + len(legs) * precision
 
 
-@settings(max_examples=300, deadline=None)
+belows = st.one_of(st.integers(0, 3), st.integers(0, 300))
+mores = st.one_of(st.integers(0, 2), st.integers(0, 200))
+
+
+@settings(max_examples=800, deadline=None)
+# The first fills leave a rounding each, and the rest is too small to give any of it back.
+@example(FeeSchedule(FeeType.QUADRATIC), Price(1_701), [(0, 0)] * 6, (0, 1), FINEST, Precision.CENT, 100)
+@example(FeeSchedule(FeeType.QUADRATIC), Price(8_422), [(0, 0)] * 6, (1, 1), FINEST, Precision.DIRECT, 100)
 @given(
     schedule=schedules,
     limit=prices,
-    fills=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200)), min_size=1, max_size=6),
+    fills=st.lists(st.tuples(belows, mores), min_size=1, max_size=6),
+    rest=st.one_of(st.none(), st.tuples(belows, st.integers(1, 99))),
+    grid=st.sampled_from([CENT_GRID, FINEST]),
     precision=st.sampled_from(Precision),
     smallest=st.sampled_from([1, 37, 100]),
 )
 def test_no_sequence_of_fills_at_or_below_the_limit_costs_more(
-    schedule: FeeSchedule, limit: Price, fills: list[tuple[int, int]], precision: Precision, smallest: int
+    schedule: FeeSchedule,
+    limit: Price,
+    fills: list[tuple[int, int]],
+    rest: tuple[int, int] | None,
+    grid: PriceGrid,
+    precision: Precision,
+    smallest: int,
 ) -> None:
-    taken = [(Price(max(1, limit - below)), Count(smallest + more)) for below, more in fills]
+    sizes = [(below, smallest + more) for below, more in fills] + ([rest] if rest else [])
+    legal = [(grid.at_or_below(Price(limit - below)) or grid.at_or_above(Price(1)), size) for below, size in sizes]
+    taken = [(price, Count(size)) for price, size in legal if price is not None]
+    highest = Price(max(limit, *(price for price, _ in taken)))
     count = Count(sum(size for _, size in taken))
     paid = sum(price * size for price, size in taken) + order_fee(schedule, taken, precision)
-    terms = LegTerms(CENT_GRID, schedule, 0)
-    assert paid <= highest_cost(terms, count, limit, FeeRules(precision, Count(smallest)))
+    terms = LegTerms(grid, schedule, 0)
+    assert paid <= highest_cost(terms, count, highest, FeeRules(precision, Count(smallest)))
 
 
 @settings(max_examples=150, deadline=None)
 # A fee that steps on the balance grid is worst just after a step, inside a range of sizes.
-@example(FeeSchedule(FeeType.QUADRATIC, 5_000), Price(100), 1, 60, Precision.DIRECT, 50)
-# The largest fill whose own fee cannot give an earlier rounding back is worse than any larger one.
-@example(FeeSchedule(FeeType.QUADRATIC), Price(5_000), 5_170, 99, Precision.CENT, 100)
+@example(FeeSchedule(FeeType.QUADRATIC, 5_000), Price(100), 1, 60, CENT_GRID, Precision.DIRECT, 50)
+# A rest makes one fill more than the whole ones.
+@example(FeeSchedule(FeeType.QUADRATIC), Price(5_000), 5_170, 101, FINEST, Precision.CENT, 100)
 @given(
     schedule=schedules,
     limit=prices,
     payout=st.one_of(payouts, st.integers(-40, 40)),
     count=st.integers(1, 250),
+    grid=st.sampled_from([CENT_GRID, FINEST]),
     precision=st.sampled_from(Precision),
     smallest=st.sampled_from([1, 7, 50, 100, 300]),
 )
 def test_the_worst_part_of_one_order_is_found_without_trying_all(
-    schedule: FeeSchedule, limit: Price, payout: int, count: int, precision: Precision, smallest: int
+    schedule: FeeSchedule, limit: Price, payout: int, count: int, grid: PriceGrid, precision: Precision, smallest: int
 ) -> None:
     # Payouts close to the limit are where the roundings decide which part is worst.
     paid = Price(min(ONE_DOLLAR, max(0, limit + payout if payout <= 40 else payout)))
-    own = replace(market("M"), fees=schedule)
+    own = replace(market("M"), fees=schedule, grid=grid)
     group = Group("g", Family.LADDER, "EV", (own,), (State("s", (paid,), Basis.CERTAIN),), (), "print")
     rules = FeeRules(precision, Count(smallest))
     terms = LegTerms(own.grid, schedule, 0)

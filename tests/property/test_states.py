@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from kalshi_arb.domain.market import Market, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR
 from kalshi_arb.domain.state_space import Basis, Family
-from kalshi_arb.relations.families import build_groups
 from kalshi_arb.relations.intervals import line_states
-from tests.market_samples import listing, market
+from tests.market_samples import formed, listing, market
 
 HALF = Decimal("0.5")
 ENDS = [(low, high) for low in (False, True) for high in (False, True)]
@@ -80,11 +79,11 @@ def test_what_display_values_do_under_every_reading_is_certain(drawn: list[str])
 @settings(max_examples=200, deadline=None)
 @given(strikes)
 def test_families_keep_what_they_promise(drawn: list[str]) -> None:
-    groups, drops = build_groups(listing(map(market, drawn)))
+    groups, drops = formed(listing(map(market, drawn)))
     assert sum(len(found.markets) for found in groups) + sum(drops.values()) == len(drawn)
     for found in groups:
         for state in found.states:
             if found.family is Family.LADDER:
                 assert list(state.yes_payouts) == sorted(state.yes_payouts, reverse=True)
-            elif state.basis is Basis.CERTAIN:
+            elif found.family is Family.PARTITION and state.basis is Basis.CERTAIN:
                 assert sum(state.yes_payouts) <= ONE_DOLLAR

@@ -179,7 +179,7 @@ def test_opportunities_newest_first_with_titles(world: World) -> None:
 
 
 def test_titles_of_a_group_that_changed_are_not_shown(world: World) -> None:
-    world.groups.replace_all([group(fingerprint="f2")])
+    world.groups.hold([group(fingerprint="f2")])
     world.opportunities.put(opportunity())
     legs = call("GET", "/opportunities")[1]["opportunities"][0]["legs"]
     assert legs[0] == f"Buy 120 YES of {LOW} at $0.43 or less"

@@ -1,21 +1,24 @@
 """Accounting for orders and choosing the next step, one situation at a time."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from kalshi_arb.domain.basket import Basket, BasketState, OrderState, Purpose
 from kalshi_arb.domain.errors import ConflictError, StoreError, TransitionError
 from kalshi_arb.domain.money import Count, Price
-from kalshi_arb.domain.portfolio import Fill
+from kalshi_arb.domain.portfolio import Fill, OrderReport, OrderRequest
 from kalshi_arb.execution.assess import Action, Assessment
 from kalshi_arb.execution.ending import Ending
-from kalshi_arb.execution.machine import decide_without_books
-from kalshi_arb.execution.plan import WITHDRAWN
+from kalshi_arb.execution.machine import BUYING, decide_without_books
+from kalshi_arb.execution.plan import BATCH_ORDERS, WITHDRAWN
 from kalshi_arb.execution.reconcile import sent_at
+from kalshi_arb.execution.waves import WaveExecutor
 from kalshi_arb.fakes import Fault
 from kalshi_arb.kalshi.errors import RetryableError
-from kalshi_arb.ports import AlertKind
+from kalshi_arb.ports import AlertKind, Trading
 from tests.basket_world import NO, YES, World, leg, partition
 
 
@@ -461,7 +464,7 @@ def test_the_unwind_of_a_no_is_limited_on_the_grid_of_yes_prices() -> None:
     assert (unwind.outcome, unwind.limit) == (YES, Price(4400))
 
 
-def wide(size: int = 14) -> tuple[World, str]:
+def wide(size: int = 12) -> tuple[World, str]:
     """A partition that needs three waves."""
     world = World(partition(size))
     world.offer(*((f"EV-{number}", YES, 6, 20 + number) for number in range(size)))
@@ -476,10 +479,10 @@ def test_a_partial_second_wave_is_completed_together_with_the_third_on_books_of_
     fade(world, "EV-3", 4)
     assert after_second_wave(world, basket_id) == Assessment(Action.WAVE, BasketState.EXECUTING, wave=2)
     planned = {order.leg: order for order in world.row(basket_id).planned_orders()}
-    assert set(planned) == {3, 11, 12, 13}
+    assert set(planned) == {3, 9, 10, 11}
     assert planned[3].request.count == 600
     assert {leg: order.purpose for leg, order in planned.items()} == {
-        3: Purpose.COMPLETE, 11: Purpose.ENTER, 12: Purpose.ENTER, 13: Purpose.ENTER,
+        3: Purpose.COMPLETE, 9: Purpose.ENTER, 10: Purpose.ENTER, 11: Purpose.ENTER,
     }  # fmt: skip
     world.executor.run(basket_id, 1, 2)
     assert step(world, basket_id) == Assessment(Action.END, BasketState.LOCK)
@@ -497,7 +500,7 @@ def test_a_later_wave_is_not_sent_when_an_earlier_one_cannot_be_completed() -> N
     assert after_second_wave(world, basket_id).state is BasketState.UNWINDING
     row = world.drive(basket_id)
     assert row.state is BasketState.FLAT
-    assert {order.leg for order in row.orders} == set(range(11))
+    assert {order.leg for order in row.orders} == set(range(1 + BATCH_ORDERS))
     world.assert_ended_well(basket_id)
 
 
@@ -506,13 +509,37 @@ def test_unwinding_many_legs_takes_as_many_batches_as_the_lowest_tier_needs() ->
 
     def vanish(_orders: object) -> None:
         if len(world.exchange.batches) == 3:
-            world.exchange.set_book("EV-13")
+            world.exchange.set_book("EV-11")
 
     world.exchange.before_place = vanish
     row = world.drive(basket_id)
     assert row.state is BasketState.FLAT
-    assert [len(batch) for batch in world.exchange.batches] == [1, 10, 3, 10, 3]
+    assert [len(batch) for batch in world.exchange.batches] == [1, 8, 3, 8, 3]
     world.assert_ended_well(basket_id)
+
+
+def test_only_what_gives_a_position_up_may_spend_the_tokens_that_are_kept_back() -> None:
+    world, basket_id = wide()
+    unwound: list[str] = []
+
+    class Unwinding:
+        def place(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
+            unwound.extend(order.client_order_id for order in orders)
+            return world.exchange.place(orders)
+
+    def vanish(_orders: object) -> None:
+        if len(world.exchange.batches) == 3:
+            world.exchange.set_book("EV-11")
+
+    world.executor = WaveExecutor(
+        baskets=world.baskets, trading=world.exchange, unwinding=cast("Trading", Unwinding()), status=world.status,
+        clock=world.clock, policy=world.policy,
+    )  # fmt: skip
+    world.exchange.before_place = vanish
+    row = world.drive(basket_id)
+    given_up = [order.request.client_order_id for order in row.orders if order.purpose not in BUYING]
+    assert given_up
+    assert sorted(unwound) == sorted(given_up)
 
 
 def test_an_order_that_was_never_sent_has_no_sending_time(world: World, basket_id: str) -> None:

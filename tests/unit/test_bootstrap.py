@@ -12,13 +12,16 @@ from kalshi_arb.domain.basket import BasketState
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.money import Cash
 from kalshi_arb.fakes import MemoryBasketStore, MemoryMetrics, MemoryStatusStore
+from kalshi_arb.kalshi.rate_limit import Caller
 from kalshi_arb.metering import MeteredBasketStore, MeteredStatusStore
 from kalshi_arb.metrics_names import DIMENSIONS, NAMESPACE, Metric
 from kalshi_arb.observability import EmfMetrics
 from kalshi_arb.settings import Settings
 from tests.cloud_samples import basket
 
-TABLES = ("books", "groups", "opportunities", "baskets", "ledger", "reservations", "status", "alerts", "paper")
+TABLES = (
+    "books", "groups", "group_history", "opportunities", "baskets", "ledger", "reservations", "status", "alerts", "paper",
+)  # fmt: skip
 ENVIRONMENT = {
     "KALSHI_ARB_MODE": "paper",
     "KALSHI_ARB_REST_URL": "http://127.0.0.1:9/trade-api/v2",
@@ -31,6 +34,7 @@ ENVIRONMENT = {
     "KALSHI_ARB_API_TOKEN_SECRET": "token",
     "KALSHI_ARB_WEBHOOK_SECRET": "webhook",
     "KALSHI_ARB_LIMITS_PARAMETER": "/limits",
+    "KALSHI_ARB_RELATIONS_PARAMETER": "/relations",
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -56,7 +60,7 @@ class Secrets:
     def __init__(self, key: str) -> None:
         self.documents: dict[str, object] = {
             "key": {"key_id": "k", "private_key": key}, "token": {"token": "t" * 32}, "webhook": {"url": ""},
-            "/limits": LIMITS,
+            "/limits": LIMITS, "/relations": {"relations": []},
         }  # fmt: skip
 
     def get_secret_value(self, SecretId: str) -> dict[str, Any]:  # noqa: N803 - the API's own names
@@ -101,11 +105,11 @@ USE_CASES = {
     "settler": "Settler",
     "sweeper": "Sweeper",
     "api": "Api",
+    "relations_desk": "RelationsDesk",
 }
 PORTS = (
     "status_store", "group_store", "book_store", "opportunity_store", "basket_store", "ledger_store",
-    "reservation_store", "alert_store", "candidates_queue", "lifecycle_queue", "workflow", "notifier", "market_data",
-    "trading",
+    "reservation_store", "alert_store", "candidates_queue", "lifecycle_queue", "workflow", "notifier",
 )  # fmt: skip
 
 
@@ -124,6 +128,13 @@ def test_every_port_is_built_once(clients: list[str], port: str) -> None:
     assert getattr(bootstrap, port)(settings) is getattr(bootstrap, port)(settings)
 
 
+def test_each_caller_has_one_client_within_its_share(clients: list[str]) -> None:
+    settings = bootstrap.settings()
+    for port in (bootstrap.market_data, bootstrap.trading):
+        assert port(settings, Caller.RISK) is port(settings, Caller.RISK)
+        assert port(settings, Caller.RISK) is not port(settings, Caller.SETTLEMENT)
+
+
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [("simulated", "KalshiTrading"), ("demo", "KalshiTrading"), ("paper", "PaperTrading"), ("live", "KalshiTrading")],
@@ -132,7 +143,7 @@ def test_the_mode_alone_decides_who_trades(
     clients: list[str], environment: pytest.MonkeyPatch, mode: str, kind: str
 ) -> None:
     environment.setenv("KALSHI_ARB_MODE", mode)
-    assert type(bootstrap.trading(bootstrap.settings())).__name__ == kind
+    assert type(bootstrap.trading(bootstrap.settings(), Caller.EXECUTION)).__name__ == kind
     assert ("secretsmanager" in clients) is (kind == "KalshiTrading"), "on paper no key is read"
 
 
@@ -151,6 +162,7 @@ def test_limits_credentials_and_token_come_from_their_stores(clients: list[str])
     assert bootstrap.limits(settings).max_open_baskets == 5
     assert bootstrap.credentials(settings).key_id == "k"
     assert bootstrap.api_token() == {"token": "t" * 32}
+    assert bootstrap.user_relations(settings).relations == ()
 
 
 def test_settings_are_read_late_and_once(environment: pytest.MonkeyPatch) -> None:

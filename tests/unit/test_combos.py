@@ -10,15 +10,17 @@ from kalshi_arb.detection.judge import Judgement, Verdict, judge
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import ProofError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
+from kalshi_arb.domain.group_record import GroupRecord
+from kalshi_arb.domain.listing import ListedMarket
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome
 from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Price
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
-from kalshi_arb.fakes import FakeExchange, ManualClock, MemoryGroupStore, MemoryStatusStore
-from kalshi_arb.relations.combos import MOST_LEGS, Listed, build_combos, leg_tickers
+from kalshi_arb.fakes import FakeExchange, ManualClock, MemoryGroupStore, MemoryNotifier, MemoryStatusStore
+from kalshi_arb.relations.combos import MOST_LEGS, leg_tickers
 from kalshi_arb.relations.discover import Discovery
 from kalshi_arb.relations.fingerprints import fingerprint
-from tests.combo_samples import combo_group, combo_listing, combo_market, leg_market, listed_legs
+from tests.combo_samples import combo_group, combo_listing, combo_market, formed_combos, leg_market, listed_legs
 from tests.market_samples import CLOSE_MS, NOW_MS, book, books, listing
 
 
@@ -105,8 +107,8 @@ def test_fairly_priced_combos_are_near_misses() -> None:
     assert found.edge == -30 * 10**8 - 112_000_000 - 175_000_000
 
 
-def reasons(combo: Market, legs: dict[str, Listed], now_ms: int = 0) -> dict[str, int]:
-    groups, drops = build_combos(combo_listing(combo), legs, now_ms=now_ms)
+def reasons(combo: Market, legs: dict[str, ListedMarket], now_ms: int = 0) -> dict[str, int]:
+    groups, drops = formed_combos(combo_listing(combo), legs, now_ms=now_ms)
     assert groups == []
     return drops
 
@@ -119,9 +121,9 @@ def test_what_is_left_out_and_why() -> None:
     many = [f"L{number}" for number in range(MOST_LEGS + 1)]
     assert reasons(combo_market(*(f"yes {leg}" for leg in many)), listed_legs(*many)) == {"combo_legs": 1}
     assert reasons(pair, listed_legs("A")) == {"combo_leg_not_listed": 1}
-    elsewhere = {**legs, "B": legs["B"]._replace(market=replace(leg_market("B"), event_ticker="ELSEWHERE"))}
+    elsewhere = {**legs, "B": replace(legs["B"], market=replace(leg_market("B"), event_ticker="ELSEWHERE"))}
     assert reasons(pair, elsewhere) == {"combo_leg_not_listed": 1}
-    nested = {**legs, "B": legs["B"]._replace(market=replace(leg_market("B"), legs=pair.legs))}
+    nested = {**legs, "B": replace(legs["B"], market=replace(leg_market("B"), legs=pair.legs))}
     assert reasons(pair, nested) == {"combo_legs": 1}
     paused = {**legs, **listed_legs("B", status=MarketStatus.INACTIVE)}
     assert reasons(pair, paused) == {"combo_leg_not_tradable": 1}
@@ -138,7 +140,7 @@ def test_the_largest_combo_is_built() -> None:
 def test_combos_of_one_event_are_groups_of_their_own() -> None:
     event = combo_listing(combo_market("yes A", "yes B", ticker="C1"), combo_market("yes A", "no B", ticker="C2"))
     assert leg_tickers(event) == {"A", "B"}
-    groups, drops = build_combos(event, listed_legs("A", "B"))
+    groups, drops = formed_combos(event, listed_legs("A", "B"))
     assert drops == {}
     assert len({group.group_id for group in groups}) == 2
     assert len({group.fingerprint for group in groups}) == 2
@@ -152,7 +154,9 @@ def test_discovery_finds_the_legs_in_the_events_they_belong_to(listed: bool) -> 
     for ticker in ("A", "B") if listed else ("A",):
         exchange.list_event(listing([leg_market(ticker)], event=f"EV-{ticker}"))
     groups, status = MemoryGroupStore(), MemoryStatusStore()
-    report = Discovery(market_data=exchange, groups=groups, status=status, clock=clock).run()
+    report = Discovery(
+        market_data=exchange, groups=groups, status=status, notifier=MemoryNotifier(), clock=clock, mode="simulated"
+    ).run()
     assert report.groups == ({"combo": 1} if listed else {})
     assert report.dropped.get("combo_leg_not_listed", 0) == (0 if listed else 1)
     seen = status.get("discovery")
@@ -182,4 +186,5 @@ def test_a_range_is_as_wide_as_its_group_and_the_right_way_round(highest: tuple[
 def test_groups_with_ranges_and_combos_survive_storage() -> None:
     group = combo_group("yes A", "no B", rules="a fair price")
     assert any(state.highest for state in group.states)
-    assert schemas.decode(schemas.encode(group), Group) == group
+    record = GroupRecord(group, 1, 1, 0, 0)
+    assert schemas.decode(schemas.encode(record), GroupRecord) == record

@@ -10,6 +10,7 @@ from kalshi_arb.domain.basket import BasketState
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import StoreError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
+from kalshi_arb.domain.group_record import SuspensionReason, approve, succeed, suspend
 from kalshi_arb.domain.money import Count
 from kalshi_arb.domain.opportunity import Grade
 from kalshi_arb.domain.state_space import Group
@@ -121,6 +122,33 @@ def test_a_proved_candidate_starts_a_basket_and_tells_people() -> None:
         f"Basket {basket.basket_id} was started."
     )
     assert bench.counters() == {"candidates": 1, "opportunity.proved": 1, "started": 1}
+
+
+def test_a_suspended_group_is_refused_and_so_is_one_that_changed() -> None:
+    bench = Bench()
+    record = bench.groups.get(LADDER.group_id)
+    assert record is not None
+    stop = suspend(record, SuspensionReason.ANNOUNCED, "a strike changed", now_ms=NOW_MS)
+    bench.groups.write([stop])
+    assert bench.detector().handle(lock()).outcome == "group_suspended"
+    assert stop.after is not None
+    after = replace(LADDER, fingerprint="other")
+    bench.groups.write([succeed(stop.after, after, ("a strike changed",), read_ms=NOW_MS, now_ms=NOW_MS)])
+    assert bench.detector().handle(lock()).outcome == "fingerprint_changed"
+    assert bench.counters() == {"candidates": 2, "drop.group_suspended": 1, "drop.fingerprint_changed": 1}
+    assert bench.opportunities.recent(9) == []
+
+
+def test_what_rests_on_an_assumption_starts_nothing_before_a_person_has_approved_it() -> None:
+    assumed = replace(LADDER, assumptions=("the rules say so",))
+    bench = Bench(groups=MemoryGroupStore([assumed]))
+    assert bench.detector().handle(lock()).outcome == "not_approved"
+    (found,) = bench.opportunities.recent(9)
+    assert found.certificate.grade is Grade.ASSUMED
+    record = bench.groups.get(LADDER.group_id)
+    assert record is not None
+    bench.groups.write([approve(record, "read the rules", now_ms=NOW_MS)])
+    assert bench.detector().handle(lock(seq=2)).outcome == "started"
 
 
 def test_the_same_candidate_twice_starts_once() -> None:

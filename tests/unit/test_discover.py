@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.fakes import FakeExchange, ManualClock, MemoryGroupStore, MemoryStatusStore
 from kalshi_arb.kalshi.errors import RetryableError
-from kalshi_arb.ports import EventListing
 from kalshi_arb.relations.discover import Discovery, DiscoveryReport
 from tests.market_samples import CLOSE_MS, NOW_MS, listing, market
 

@@ -14,8 +14,7 @@ from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group
 from kalshi_arb.relations.assembly import LARGEST_GROUP
-from kalshi_arb.relations.families import build_groups
-from tests.market_samples import CLOSE_MS, NOW_MS, book, books, listing, market
+from tests.market_samples import CLOSE_MS, NOW_MS, book, books, formed, listing, market
 
 FAIR = "If the game is not started within two days, the market will resolve to a fair market price."
 
@@ -25,14 +24,14 @@ def named(ticker: str, subject: str = "") -> Market:
 
 
 def exclusive(*tickers: str, rules: Mapping[str, str] | None = None) -> Group:
-    event = replace(listing(map(named, tickers), exclusive=True), rules=rules or {})
-    (group,), drops = build_groups(event)
+    event = listing(map(named, tickers), exclusive=True, rules=rules)
+    (group,), drops = formed(event)
     assert drops == {}
     return group
 
 
 def drops_of(*markets: Market | tuple[Market, MarketStatus], flag: bool = True, now_ms: int = 0) -> dict[str, int]:
-    groups, drops = build_groups(listing(markets, exclusive=flag), now_ms=now_ms)
+    groups, drops = formed(listing(markets, exclusive=flag), now_ms=now_ms)
     assert groups == []
     return drops
 
@@ -104,8 +103,8 @@ def test_a_fair_price_clause_counts_in_large_sets_and_ladders_too() -> None:
     group = exclusive(*tickers, rules={"H": FAIR})
     rich = books(*(book(ticker, yes=[(30, 10)]) for ticker in tickers))
     assert judged(group, rich).verdict is Verdict.CONDITIONAL
-    ladder = replace(listing([market("> 1"), market("> 2")]), rules={"> 1": FAIR})
-    (rungs,), _ = build_groups(ladder)
+    ladder = listing([market("> 1"), market("> 2")], rules={"> 1": FAIR})
+    (rungs,), _ = formed(ladder)
     crossed = books(book("> 1", no=[(70, 10)]), book("> 2", yes=[(60, 10)]))
     assert judged(rungs, crossed).verdict is Verdict.CONDITIONAL
 
@@ -122,9 +121,7 @@ def test_halves_among_three_may_be_paid_to_anybody() -> None:
 
 
 def test_two_that_are_left_of_three_are_no_game() -> None:
-    groups, drops = build_groups(
-        listing([named("A"), named("B"), (named("C"), MarketStatus.FINALIZED)], exclusive=True)
-    )
+    groups, drops = formed(listing([named("A"), named("B"), (named("C"), MarketStatus.FINALIZED)], exclusive=True))
     assert [(group.family, group.tickers) for group in groups] == [(Family.EXCLUSIVE, ("A", "B"))]
     assert drops == {"already_closed": 1}
 
@@ -134,7 +131,7 @@ def test_without_the_flag_nothing_is_claimed() -> None:
 
 
 def test_unstructured_markets_beside_brackets_stay_outside() -> None:
-    groups, drops = build_groups(listing([market("1 .. 2"), market("3 .. 4"), named("other")], exclusive=True))
+    groups, drops = formed(listing([market("1 .. 2"), market("3 .. 4"), named("other")], exclusive=True))
     assert [(group.family, group.tickers) for group in groups] == [(Family.PARTITION, ("1 .. 2", "3 .. 4"))]
     assert drops == {"no_structured_strike": 1}
 
@@ -154,7 +151,7 @@ def test_what_cannot_be_a_set_is_counted() -> None:
 
 
 def test_an_event_without_any_market_is_nothing() -> None:
-    assert build_groups(listing([], exclusive=True)) == ([], {})
+    assert formed(listing([], exclusive=True)) == ([], {})
 
 
 def test_a_clause_changes_the_fingerprint() -> None:

@@ -12,9 +12,8 @@ from kalshi_arb.domain.money import ONE_DOLLAR
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group
 from kalshi_arb.relations.assembly import LARGEST_GROUP
-from kalshi_arb.relations.families import build_groups
 from kalshi_arb.relations.intervals import describe, display_tick, line_states, strikes_of
-from tests.market_samples import CLOSE_MS, FINE_GRID, group, listing, market
+from tests.market_samples import CLOSE_MS, FINE_GRID, formed, group, listing, market
 
 WEATHER = ("< 93", "93 .. 94", "95 .. 96", "97 .. 98", "> 98")
 
@@ -31,7 +30,7 @@ def winners(found: Group, basis: Basis) -> dict[tuple[str, ...], str]:
 def drops_of(
     *markets: Market | tuple[Market, MarketStatus], exclusive: bool = False, now_ms: int = 0
 ) -> dict[str, int]:
-    groups, drops = build_groups(listing(markets, exclusive=exclusive), now_ms=now_ms)
+    groups, drops = formed(listing(markets, exclusive=exclusive), now_ms=now_ms)
     assert groups == []
     return drops
 
@@ -136,14 +135,14 @@ def test_a_point_where_every_reading_differs_from_both_sides_keeps_a_certain_sta
 
 def test_subjects_of_one_event_never_mix() -> None:
     markets = [market(f"> {points}", ticker=f"{team}{points}", subject=team) for team in "AB" for points in (1, 2)]
-    groups, drops = build_groups(listing(markets))
+    groups, drops = formed(listing(markets))
     assert drops == {}
-    assert [found.tickers for found in groups] == [("A1", "A2"), ("B1", "B2")]
+    assert {found.tickers for found in groups} == {("A1", "A2"), ("B1", "B2")}
     assert len({found.group_id for found in groups}) == 2
 
 
 def test_a_paused_market_leaves_a_smaller_group() -> None:
-    groups, drops = build_groups(listing([market("> 1"), (market("> 2"), MarketStatus.INACTIVE), market("> 3")]))
+    groups, drops = formed(listing([market("> 1"), (market("> 2"), MarketStatus.INACTIVE), market("> 3")]))
     assert [found.tickers for found in groups] == [("> 1", "> 3")]
     assert drops == {"not_active": 1}
 
@@ -204,12 +203,15 @@ def test_different_closing_times_are_dropped() -> None:
         ("<= 5", ">= 5"),
     ],
 )
-def test_markets_that_pay_together_are_no_partition(strikes: tuple[str, ...]) -> None:
-    assert drops_of(*map(market, strikes)) == {"mixed_strikes": len(strikes)}
+def test_markets_that_pay_together_are_a_line_and_no_partition(strikes: tuple[str, ...]) -> None:
+    found = group(*strikes)
+    assert found.family is Family.LINE
+    assert any(len(payers) > 1 for payers in winners(found, Basis.CERTAIN))
+    assert drops_of(*map(market, strikes), exclusive=True) == {"ladder_declared_exclusive": len(strikes)}
 
 
-def test_many_brackets_ending_at_one_point_are_no_partition() -> None:
-    assert drops_of(*(market(f"0 .. {high}") for high in range(1, 9))) == {"mixed_strikes": 8}
+def test_many_brackets_with_one_open_end_leave_too_much_open() -> None:
+    assert drops_of(*(market(f"0 .. {high}") for high in range(1, 9))) == {"too_many_brackets_at_one_value": 8}
 
 
 def test_a_ladder_declared_exclusive_contradicts_itself() -> None:
@@ -218,7 +220,7 @@ def test_a_ladder_declared_exclusive_contradicts_itself() -> None:
 
 def test_a_partition_does_not_need_the_flag() -> None:
     for exclusive in (False, True):
-        groups, drops = build_groups(listing(map(market, WEATHER), exclusive=exclusive))
+        groups, drops = formed(listing(map(market, WEATHER), exclusive=exclusive))
         assert len(groups) == 1
         assert drops == {}
 
@@ -239,7 +241,7 @@ def test_ids_are_stable_and_the_order_of_the_listing_does_not_matter() -> None:
     one, other = group("> 1", "> 2"), group("> 2", "> 1")
     assert one == other
     assert one.group_id == "EVENT:ladder"
-    subject = build_groups(listing([market("> 1", subject="s"), market("> 2", subject="s")]))[0][0]
+    subject = formed(listing([market("> 1", subject="s"), market("> 2", subject="s")]))[0][0]
     assert subject.group_id.startswith("EVENT:ladder:")
 
 
@@ -247,7 +249,7 @@ def test_the_fingerprint_changes_with_everything_a_proof_rests_on() -> None:
     first, second = market("> 1"), market("> 2")
 
     def mark(changed: Market) -> str:
-        groups, drops = build_groups(listing([first, changed]))
+        groups, drops = formed(listing([first, changed]))
         assert drops == {}
         return groups[0].fingerprint
 
@@ -265,7 +267,7 @@ def test_the_fingerprint_changes_with_everything_a_proof_rests_on() -> None:
         replace(second, fees=FeeSchedule(FeeType.WITH_MAKER)),
     ]
     assert len({base, *map(mark, changes)}) == len(changes) + 1
-    later = build_groups(listing([replace(one, close_ms=CLOSE_MS + 1) for one in (first, second)]))[0][0]
+    later = formed(listing([replace(one, close_ms=CLOSE_MS + 1) for one in (first, second)]))[0][0]
     assert later.fingerprint != base
 
 

@@ -30,7 +30,7 @@ from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics
 from kalshi_arb.ports import Alert
 from kalshi_arb.relations.discover import DiscoveryReport
 from kalshi_arb.risk.check import RiskAnswer
-from kalshi_arb.schemas import Candidate, Lifecycle
+from kalshi_arb.schemas import Candidate, Lifecycle, Look
 from kalshi_arb.webhooks import WebhookDownError
 from tests.cloud_samples import NOW, alert, candidate, opportunity
 
@@ -164,32 +164,62 @@ def test_errors_go_on_to_the_state_machine_under_their_own_name(
 def test_scheduled_functions_take_any_event(monkeypatch: pytest.MonkeyPatch, event: dict[str, Any]) -> None:
     install(monkeypatch, "settler", SettleReport(3, 2))
     install(monkeypatch, "sweeper", SweepReport(1, 4))
-    install(monkeypatch, "discovery", DiscoveryReport(7, {"ladder": 2}, {"flat fee": 1}))
+    install(monkeypatch, "discovery", DiscoveryReport(7, {"ladder": 2}, {"flat fee": 1}, 3, {"accepted": 2}))
     assert settlement(event, Context()) == {"settled": 3, "baskets": 2}
     assert sweeper(event, Context()) == {"resumed": 1, "abandoned": 4}
-    assert discovery(event, Context()) == {"version": 7, "groups": {"ladder": 2}, "dropped": {"flat fee": 1}}
+    assert discovery(event, Context()) == {
+        "version": 7,
+        "groups": {"ladder": 2},
+        "dropped": {"flat fee": 1},
+        "events": 3,
+        "changes": {"accepted": 2},
+    }
 
 
 # Queues
 
 
-def test_lifecycle_messages_run_discovery_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = install(monkeypatch, "discovery", DiscoveryReport(7, {}, {}))
-    messages = [schemas.encode(Lifecycle(f"KX{number}", "settled", NOW)) for number in range(5)]
+@dataclass
+class Listener:
+    """Discovery as the queue's batches see it."""
+
+    heard_of: list[tuple[list[str], bool]] = field(default_factory=list)
+    runs: int = 0
+    broken: bool = False
+
+    def heard(self, messages: list[Lifecycle], *, reminded: bool) -> None:
+        if self.broken:
+            raise StoreError("no")
+        self.heard_of.append(([message.ticker for message in messages], reminded))
+
+    def run(self) -> DiscoveryReport:
+        self.runs += 1
+        return DiscoveryReport(1, {}, {}, 0, {})
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Listener:
+    made = Listener()
+    monkeypatch.setattr(bootstrap, "discovery", lambda: made)
+    return made
+
+
+def test_lifecycle_messages_of_a_batch_are_heard_together(listener: Listener) -> None:
+    messages = [schemas.encode(Lifecycle(f"KX{number}", "settled", NOW, ("G",))) for number in range(3)]
     assert discovery(sqs(*messages), Context()) == {"batchItemFailures": []}
-    assert len(case.calls) == 1
+    assert discovery(sqs(schemas.encode(Look(NOW)), messages[0]), Context()) == {"batchItemFailures": []}
+    assert listener.heard_of == [(["KX0", "KX1", "KX2"], False), (["KX0"], True)]
 
 
-def test_an_unreadable_lifecycle_message_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = install(monkeypatch, "discovery", DiscoveryReport(7, {}, {}))
+def test_an_unreadable_lifecycle_message_is_told_apart(listener: Listener) -> None:
     good = schemas.encode(Lifecycle("KX", "settled", NOW))
     answer = discovery(sqs(good, "nonsense", schemas.encode(alert())), Context())
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]}
-    assert len(case.calls) == 1
+    assert listener.heard_of == [(["KX"], False)]
 
 
-def test_a_batch_whose_discovery_fails_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, "discovery", StoreError("no"))
+def test_a_batch_whose_discovery_fails_comes_back_whole(listener: Listener) -> None:
+    listener.broken = True
     with pytest.raises(StoreError):
         discovery(sqs(schemas.encode(Lifecycle("KX", "settled", NOW))), Context())
 
@@ -315,17 +345,18 @@ def sample(name: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_sample_events_are_what_the_handlers_take(monkeypatch: pytest.MonkeyPatch, judge: Judge) -> None:
+def test_the_sample_events_are_what_the_handlers_take(
+    monkeypatch: pytest.MonkeyPatch, judge: Judge, listener: Listener
+) -> None:
     monkeypatch.setattr(bootstrap, "scanner", Scans)
     store = deliver_to(monkeypatch)
-    case = install(monkeypatch, "discovery", DiscoveryReport(1, {}, {}))
     install(monkeypatch, "risk_check", RiskAnswer(True, "", 0))
     assert detection(sample("candidate_message"), Context()) == {"batchItemFailures": []}
     assert len(judge.handled) == 1
     assert "opportunities" in detection(sample("scan_on_demand"), Context())
     assert discovery(sample("lifecycle_message"), Context()) == {"batchItemFailures": []}
     assert discovery(sample("schedule_discovery"), Context())["version"] == 1
-    assert len(case.calls) == 2
+    assert (len(listener.heard_of), listener.runs) == (1, 1)
     assert risk_check(sample("basket_step"), Context())["accepted"]
     assert alerts(sample("alert"), Context()) == {"delivered": 1}
     assert alerts(sample("alarm"), Context()) == {"delivered": 1}

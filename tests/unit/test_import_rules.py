@@ -73,7 +73,7 @@ def test_inner_rooms_know_neither_aws_nor_who_composes_them(room: str) -> None:
 
 def test_only_the_kalshi_room_speaks_http_to_the_exchange() -> None:
     rooms = [path for room in ("relations", "detection", "execution", "risk", "domain") for path in modules(room)]
-    assert offences(rooms, ("httpx", "websockets", "kalshi_arb.kalshi.rest", "kalshi_arb.kalshi.signing")) == []
+    assert offences(rooms, ("httpx", "websockets", "kalshi_arb.kalshi.client", "kalshi_arb.kalshi.signing")) == []
 
 
 def test_relations_and_detection_do_not_know_execution() -> None:

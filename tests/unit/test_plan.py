@@ -51,7 +51,7 @@ def test_a_batch_never_exceeds_what_the_lowest_tier_takes() -> None:
     world = World(partition(24))
     world.offer(*((f"EV-{n}", YES, 4, 20 + n) for n in range(24)))
     waves = plan_waves(tuple(leg(f"EV-{n}", YES, 10, 4) for n in range(24)), books_of(world))
-    assert [len(wave) for wave in waves] == [1, BATCH_ORDERS, BATCH_ORDERS, 3]
+    assert [len(wave) for wave in waves] == [1, BATCH_ORDERS, BATCH_ORDERS, 24 - 1 - 2 * BATCH_ORDERS]
     assert sorted(sum(waves, ())) == list(range(24))
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from kalshi_arb.domain.basket import Basket, BasketState, OrderState
 from kalshi_arb.domain.errors import ConflictError
+from kalshi_arb.domain.fees import FeeSchedule, FeeType
+from kalshi_arb.domain.group_record import SuspensionReason, suspend
 from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.portfolio import TimeInForce
 from kalshi_arb.domain.state_space import Basis, State
@@ -43,8 +45,8 @@ def test_an_accepted_basket_is_proved_again_reserved_and_planned() -> None:
     row = world.row(basket.basket_id)
     assert row.state is BasketState.RESERVED
     assert row.certificate.judged_ms == world.clock.now_ms()
-    # Each of the two legs that may be completed later can round its fee up once more: 2 x 0.000202 dollars.
-    assert row.expected_profit == row.certificate.floor_profit - 404 > 0
+    # Each of the two legs that may be completed later can round its fee up once more: 2 x 0.000102 dollars.
+    assert row.expected_profit == row.certificate.floor_profit - 204 > 0
     assert row.waves == ((0,), (1, 2))
     (order,) = row.orders
     assert (order.state, order.request.time_in_force) == (OrderState.PLANNED, TimeInForce.FILL_OR_KILL)
@@ -92,11 +94,20 @@ def stop_in_words(world: World) -> None:
 
 
 def forget_group(world: World) -> None:
-    world.groups.replace_all([])
+    world.groups.hold([])
 
 
 def change_group(world: World) -> None:
-    world.groups.replace_all([replace(world.group, fingerprint="other")])
+    world.groups.hold([replace(world.group, fingerprint="other")])
+
+
+def suspend_group(world: World) -> None:
+    (record,) = world.groups.all()
+    world.groups.write([suspend(record, SuspensionReason.CHANGED, "a rule changed", now_ms=0)])
+
+
+def unapprove_group(world: World) -> None:
+    world.groups.hold([replace(world.group, assumptions=("the rules say so",))])
 
 
 def thin_out(world: World) -> None:
@@ -105,6 +116,10 @@ def thin_out(world: World) -> None:
 
 def raise_prices(world: World) -> None:
     world.exchange.set_book("EV-1", no_bids=[(6500, 5000)])
+
+
+def change_fees(world: World) -> None:
+    world.exchange.fees_now["EV-1"] = FeeSchedule(FeeType.QUADRATIC, 20_000)
 
 
 def forget_book(world: World) -> None:
@@ -121,7 +136,10 @@ def cross_book(world: World) -> None:
         (stop, Refusal.STOPPED),
         (stop_in_words, Refusal.STOPPED),
         (forget_group, Refusal.GROUP_GONE),
-        (change_group, Refusal.GROUP_CHANGED),
+        (change_group, Refusal.FINGERPRINT_CHANGED),
+        (suspend_group, Refusal.GROUP_SUSPENDED),
+        (unapprove_group, Refusal.NOT_APPROVED),
+        (change_fees, Refusal.FEES_CHANGED),
         (thin_out, Refusal.DEPTH),
         (raise_prices, Refusal.DEPTH),
         (forget_book, Refusal.UNFIT_BOOK),
@@ -132,6 +150,11 @@ def test_what_changed_since_detection_refuses(disturb: Callable[[World], None], 
     world, basket = proposed()
     disturb(world)
     assert refusal(world, basket) == reason
+
+
+def test_an_account_whose_fees_rest_on_nothing_declared_may_look_but_not_trade() -> None:
+    world, basket = proposed(may_trade_on_its_fees=False)
+    assert refusal(world, basket) == Refusal.SMALLEST_FILL_NOT_DECLARED
 
 
 def test_a_stop_that_is_lifted_lets_trade_again() -> None:
@@ -177,7 +200,7 @@ def test_a_basket_is_cut_to_the_largest_size_inside_a_limit_and_proved_at_it(
     row = world.row(basket.basket_id)
     assert {leg.count for leg in row.legs} == {contracts * 100}
     assert row.orders[0].request.count == contracts * 100
-    assert row.certificate.floor_profit - 404 == row.expected_profit > 0
+    assert row.certificate.floor_profit - 204 == row.expected_profit > 0
     one_more, other = proposed(limits={limit: value})
     larger = other.legs[0].count // 10 * (contracts + 1)
     legs = tuple(replace(leg, count=Count(larger)) for leg in other.legs)
@@ -210,7 +233,7 @@ def test_two_baskets_cannot_spend_the_same_dollar() -> None:
     world, basket = proposed(cash={0: Cash(15_000_000)})
     other = replace(basket, basket_id="bother", group_id="elsewhere")
     assert world.baskets.create(other)
-    world.groups.replace_all([world.group, replace(world.group, group_id="elsewhere")])
+    world.groups.hold([world.group, replace(world.group, group_id="elsewhere")])
     assert world.risk.run(basket.basket_id, 1).accepted
     assert world.risk.run("bother", 1).reason == Refusal.BALANCE
     assert set(world.reservations.held) == {basket.basket_id}
@@ -244,7 +267,7 @@ def test_real_money_needs_an_explicit_arming(control: dict[str, object], accepte
 def test_only_a_proved_bundle_trades_unattended() -> None:
     world, basket = proposed()
     sliver = State("between two brackets", (0, 0, 0), Basis.POSSIBLE)  # type: ignore[arg-type]
-    world.groups.replace_all([replace(world.group, states=(*world.group.states, sliver))])
+    world.groups.hold([replace(world.group, states=(*world.group.states, sliver))])
     assert refusal(world, basket) == Refusal.NOT_PROVED
 
 

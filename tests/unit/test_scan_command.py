@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from kalshi_arb.cli.main import cli
 from kalshi_arb.cli.scan import Progress, as_text
-from kalshi_arb.kalshi import rest
+from kalshi_arb.kalshi import client
 from kalshi_arb.kalshi.hosts import HOSTS, Exchange
 
 
@@ -120,7 +120,7 @@ def test_what_the_cloud_refuses_is_one_line(status: int, body: str, told: str, t
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "READ_ATTEMPTS", 1)
+    monkeypatch.setattr(client, "READ_ATTEMPTS", 1)
 
 
 @pytest.mark.usefixtures("impatient")

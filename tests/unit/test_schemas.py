@@ -11,16 +11,18 @@ from kalshi_arb import schemas
 from kalshi_arb.domain.basket import Basket
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import SchemaError
+from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, HistoryKind
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.portfolio import LedgerEntry
-from kalshi_arb.domain.state_space import Group
 from kalshi_arb.ports import Alert, AlertDigest, AlertWindow
-from kalshi_arb.schemas import Candidate, Lifecycle
-from tests.cloud_samples import NOW, alert, basket, book, candidate, entry, group, opportunity, with_order
+from kalshi_arb.schemas import Candidate, Lifecycle, Look
+from tests.cloud_samples import NOW, alert, basket, book, candidate, entry, group_record, opportunity, with_order
 
+HISTORY = HistoryEntry("g", HistoryKind.REPLACED, 2, 5, "f2", NOW, ("a strike changed",))
 VALUES = [
-    candidate(), Lifecycle("KXTEST", "settled", NOW), book(), group(), opportunity(), with_order(basket()), entry("e"),
+    candidate(), Lifecycle("KXTEST", "settled", NOW), Look(NOW), book(), group_record(), HISTORY,
+    opportunity(), with_order(basket()), entry("e"),
     alert(), AlertDigest(3, (AlertWindow("kind", NOW, 2, alert()),)),
 ]  # fmt: skip
 
@@ -32,7 +34,7 @@ def test_every_kind_comes_back_as_it_went(value: object) -> None:
     assert schemas.decode(text.encode(), type(value)) == value
     envelope = json.loads(text)
     assert envelope.keys() == {"v", "kind", "body"}
-    assert envelope["v"] == schemas.version_of(type(value)) == (2 if isinstance(value, Group) else 1)
+    assert envelope["v"] == schemas.version_of(type(value)) == (2 if isinstance(value, Lifecycle) else 1)
 
 
 def test_every_kind_has_its_own_name() -> None:
@@ -40,7 +42,7 @@ def test_every_kind_has_its_own_name() -> None:
     assert len(set(kinds)) == len(kinds) == len(VALUES)
 
 
-@pytest.mark.parametrize("body", [Basket, BookSnapshot, Candidate, Group, LedgerEntry, Lifecycle, Opportunity])
+@pytest.mark.parametrize("body", [Basket, BookSnapshot, Candidate, GroupRecord, LedgerEntry, Lifecycle, Opportunity])
 def test_another_kind_is_refused(body: type) -> None:
     with pytest.raises(SchemaError, match="got alert v1"):
         schemas.decode(schemas.encode(alert()), body)
@@ -80,10 +82,10 @@ def test_a_value_of_the_wrong_type_is_refused() -> None:
 
 def test_a_body_that_contradicts_itself_is_refused() -> None:
     """The domain's own checks hold for what comes from outside too."""
-    envelope = json.loads(schemas.encode(group()))
-    envelope["body"]["states"][0]["yes_payouts"].append(0)
+    envelope = json.loads(schemas.encode(group_record()))
+    envelope["body"]["group"]["states"][0]["yes_payouts"].append(0)
     with pytest.raises(SchemaError):
-        schemas.decode(json.dumps(envelope), Group)
+        schemas.decode(json.dumps(envelope), GroupRecord)
 
 
 def test_a_type_without_a_kind_is_a_programming_error() -> None:

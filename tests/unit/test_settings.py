@@ -4,6 +4,7 @@ import pytest
 
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.fees import Precision
+from kalshi_arb.kalshi.rate_limit import Tier
 from kalshi_arb.settings import AccountType, Mode, Settings, read_settings
 
 LEAST = {"KALSHI_ARB_MODE": "simulated", "KALSHI_ARB_REST_URL": "http://127.0.0.1:9/trade-api/v2"}
@@ -13,20 +14,40 @@ def test_the_least_settings_and_their_defaults() -> None:
     settings = read_settings(LEAST | {"PATH": "/bin", "AWS_REGION": "us-east-1"})
     assert settings.mode is Mode.SIMULATED
     assert settings.account is AccountType.DIRECT
-    assert (settings.smallest_fill, settings.book_depth, settings.max_book_age_ms) == (100, 20, 5_000)
+    assert (settings.assumed_smallest_fill, settings.book_depth, settings.max_book_age_ms) == (100, 20, 5_000)
     assert settings.log_level == "INFO"
     assert settings.books_table is None
 
 
+@pytest.mark.parametrize(
+    ("account", "declared", "may_trade", "assumed"),
+    [
+        ("direct", None, True, 100),
+        ("direct", "25", True, 25),
+        ("cent", None, False, 100),
+        # The template hands on an empty text when nothing was declared.
+        ("cent", "", False, 100),
+        ("cent", "100", True, 100),
+    ],
+)
+def test_a_cent_account_trades_only_on_a_declared_smallest_fill(
+    account: str, declared: str | None, may_trade: bool, assumed: int
+) -> None:
+    given = {} if declared is None else {"KALSHI_ARB_SMALLEST_FILL": declared}
+    settings = read_settings(LEAST | {"KALSHI_ARB_ACCOUNT": account} | given)
+    assert settings.may_trade_on_its_fees is may_trade
+    assert settings.assumed_smallest_fill == assumed
+
+
 def test_every_field_has_its_variable() -> None:
-    numbers = {"smallest_fill", "book_depth", "max_book_age_ms", "snapshot_interval_ms"}
+    numbers = {"book_depth", "max_book_age_ms", "snapshot_interval_ms"}
     special = {
         "mode": "live",
         "account": "cent",
         "rest_url": "https://x",
         "ws_url": "wss://x",
         "log_level": "DEBUG",
-    } | {"paper_cash": "12.5"}
+    } | {"paper_cash": "12.5", "smallest_fill": "77", "rate_tier": "expert"}
     environment = {
         f"KALSHI_ARB_{field.upper()}": special.get(field, "77" if field in numbers else f"the {field}")
         for field in Settings.model_fields
@@ -35,7 +56,9 @@ def test_every_field_has_its_variable() -> None:
     for field in Settings.model_fields.keys() - special.keys():
         assert getattr(settings, field) == (77 if field in numbers else f"the {field}")
     assert settings.paper_cash == "12.5"
+    assert settings.assumed_smallest_fill == 77
     assert settings.mode is Mode.LIVE
+    assert settings.rate_tier is Tier.EXPERT
     assert settings.account.precision is Precision.CENT
 
 

@@ -171,6 +171,26 @@ def test_a_difference_seen_twice_is_an_error_and_told_once(world: World) -> None
     assert "cash is" in text
 
 
+def test_what_the_stream_told_is_held_against_the_reads_and_told_when_seen_twice(world: World) -> None:
+    lock(world)
+    world.clock.advance(10_000)
+    # A market that nobody holds any more is history, whatever the stream last said of it.
+    told = {"EV-0": "10.00", "OVER": "3.00"}
+    world.status.put("feed", {"private": {"positions": told}})
+    world.settler.run()
+    world.settler.run()
+    assert account(world)["stream_suspicion"] == ""
+    assert not errors(world)
+    world.status.put("feed", {"private": {"positions": told | {"EV-0": "9.00"}}})
+    world.settler.run()
+    assert not errors(world)
+    world.settler.run()
+    assert errors(world) == ["the stream told EV-0 9.00, reads hold 10.00"]
+    assert world.status.counters("settlement") == {"stream_mismatch": 1}
+    # The stream is a cross-check: the account still matches.
+    assert account(world)["matches"] is True
+
+
 @pytest.mark.parametrize("state", [OrderState.SENT, OrderState.UNKNOWN])
 def test_nothing_is_compared_while_an_order_is_open(world: World, state: OrderState) -> None:
     row = lock(world)

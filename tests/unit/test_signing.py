@@ -2,6 +2,7 @@
 
 import base64
 from functools import cache
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -17,7 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from kalshi_arb.domain.errors import SettingsError
-from kalshi_arb.kalshi.signing import Credentials, Signer, credentials_from_secret
+from kalshi_arb.kalshi.signing import (
+    Credentials,
+    Signer,
+    credentials_from_environment,
+    credentials_from_file,
+    credentials_from_secret,
+)
 
 PATH = "/trade-api/v2/portfolio/events/orders"
 TEXT = f"1760000000000POST{PATH}".encode()
@@ -112,3 +119,37 @@ def test_credentials_never_show_the_key() -> None:
 def test_a_secret_with_a_part_missing_is_refused(secret: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match="key secret"):
         credentials_from_secret(secret)
+
+
+def test_a_key_comes_from_a_file_or_from_the_environment(tmp_path: Path) -> None:
+    text = pem(ED25519_KEY)
+    (tmp_path / "key.pem").write_text(text)
+    expected = Credentials("key-id", text)
+    assert credentials_from_file(tmp_path / "key.pem", " key-id\n") == expected
+    file = {"KALSHI_KEY_ID": "key-id", "KALSHI_PRIVATE_KEY_FILE": str(tmp_path / "key.pem")}
+    assert credentials_from_environment(file) == expected
+    for line_ends in ("\n", "\\n"):
+        found = credentials_from_environment(
+            {"KALSHI_KEY_ID": "key-id", "KALSHI_PRIVATE_KEY": text.replace("\n", line_ends)}
+        )
+        assert found is not None
+        Signer(found)
+    assert credentials_from_environment({"HOME": "/"}) is None
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"KALSHI_KEY_ID": "key-id"},
+        {"KALSHI_PRIVATE_KEY": "x"},
+        {"KALSHI_KEY_ID": "key-id", "KALSHI_PRIVATE_KEY": "x", "KALSHI_PRIVATE_KEY_FILE": "y"},
+    ],
+)
+def test_half_a_key_in_the_environment_is_named(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="KALSHI_KEY_ID and one of"):
+        credentials_from_environment(environ)
+
+
+def test_a_key_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        credentials_from_file(tmp_path / "absent", "id")

@@ -204,8 +204,8 @@ def test_both_outcomes_of_one_market_are_two_legs() -> None:
 
 def test_a_cent_account_needs_a_wider_edge() -> None:
     found = group(*LADDER)
-    snapshots = books(book("> 1", no=[(60, 1)]), book("> 2", yes=[(45, 1)]))
-    legs = [yes("> 1", 1, 40), no("> 2", 1, 55)]
+    snapshots = books(book("> 1", no=[(59, 1)]), book("> 2", yes=[(45, 1)]))
+    legs = [yes("> 1", 1, 41), no("> 2", 1, 55)]
     direct = judge(found, legs, snapshots)
     cent = judge(found, legs, snapshots, precision=Precision.CENT)
     assert direct.grade is Grade.PROVED
@@ -234,14 +234,17 @@ def settles_yes(one: Market, position: float, included: set[tuple[str, str]]) ->
     return inside or at_low or at_high
 
 
-def split(rng: random.Random, count: int, smallest: int) -> list[int]:
-    """Fills of one level: none below the smallest size unless the level itself is."""
+def split(rng: random.Random, count: int, smallest: int, *, is_last: bool) -> list[int]:
+    """Fills of one level: none below the smallest size unless the level itself is, or it is the order's last fill."""
+    rest = rng.choice([0, 0, 1, rng.randint(1, smallest)]) if is_last else 0
+    rest = rest if count - rest >= smallest else 0
+    count -= rest
     parts = []
     while count >= 2 * smallest and rng.random() < 0.9:
         part = rng.randint(smallest, min(2 * smallest, count - smallest))
         parts.append(part)
         count -= part
-    return [*parts, count]
+    return [*parts, count, rest] if rest else [*parts, count]
 
 
 @settings(max_examples=250, deadline=None)
@@ -291,7 +294,7 @@ def test_a_proof_never_loses_money(
             if taken:
                 # The book may have moved: any level may fill at the limit instead.
                 charged = leg.limit if at_limit else price
-                fills += [(charged, Count(part)) for part in split(rng, taken, smallest)]
+                fills += [(charged, Count(part)) for part in split(rng, taken, smallest, is_last=not left)]
         paid += sum(price * count for price, count in fills) + order_fee(schedule, fills, precision)
     brackets = [one.ticker for one in found.markets if one.strike_type is StrikeType.BETWEEN]
     ends = [(ticker, end) for ticker in brackets for end in ("low", "high")]

@@ -247,9 +247,9 @@ class Table:
             reasons = [str(reason.get("Code", "None")) for reason in error.response.get("CancellationReasons", [])]
             raise TransactionCancelledError(what, reasons or ["Unknown"] * len(actions)) from error
 
-    def putting(self, item: Item, condition: Condition) -> dict[str, Any]:
-        """A conditional put as one action of a transaction."""
-        return {"Put": {"TableName": self.name, "Item": item, **condition.arguments()}}
+    def putting(self, item: Item, condition: Condition | None) -> dict[str, Any]:
+        """A put, conditional or not, as one action of a transaction."""
+        return {"Put": {"TableName": self.name, "Item": item, **({} if condition is None else condition.arguments())}}
 
     def deleting(self, key: str, condition: Condition) -> dict[str, Any]:
         """A conditional delete as one action of a transaction."""

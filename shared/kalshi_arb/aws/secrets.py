@@ -13,7 +13,7 @@ _KEEP_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    value: dict[str, object]
+    text: str
     read_ms: int
 
 
@@ -41,6 +41,10 @@ class Vault:
         """A parameter whose value is a JSON object. Errors as :meth:`secret`."""
         return self._read("parameter", name, self._read_parameter)
 
+    def parameter_text(self, name: str) -> str:
+        """A parameter whose value is a text of its own kind. :raises StoreError: it cannot be read."""
+        return self._text("parameter", name, self._read_parameter)
+
     def _read_secret(self, name: str) -> str:
         with translated(f"read secret {name}"):
             return str(self._secrets().get_secret_value(SecretId=name).get("SecretString", ""))
@@ -50,17 +54,20 @@ class Vault:
             return str(self._parameters().get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
 
     def _read(self, kind: str, name: str, fetch: Callable[[str], str]) -> dict[str, object]:
-        now = self._clock.now_ms()
-        kept = self._kept.get((kind, name))
-        if kept is not None and now - kept.read_ms < self._keep_ms:
-            return kept.value
-        text = fetch(name)
+        text = self._text(kind, name, fetch)
         try:
             value = json.loads(text)
         except ValueError:
             value = None
         if not isinstance(value, dict):
             # Without the cause: a JSON error quotes the text, and this one may be a key.
+            del self._kept[kind, name]
             raise SettingsError(f"{kind} {name} must be a JSON object") from None
-        self._kept[kind, name] = _Kept(value, now)
         return value
+
+    def _text(self, kind: str, name: str, fetch: Callable[[str], str]) -> str:
+        now = self._clock.now_ms()
+        kept = self._kept.get((kind, name))
+        if kept is None or now - kept.read_ms >= self._keep_ms:
+            kept = self._kept[kind, name] = _Kept(fetch(name), now)
+        return kept.text

@@ -47,10 +47,11 @@ class Stores:
 
     @cached_property
     def groups(self) -> GroupStore:
-        """Accepted groups."""
+        """Accepted groups and their history."""
         from kalshi_arb.aws.groups import DynamoGroupStore
 
-        return DynamoGroupStore(self._table("groups_table", "group_id"))
+        history = self._table("group_history_table", "entry_id")
+        return DynamoGroupStore(self._table("groups_table", "group_id"), history)
 
     @cached_property
     def opportunities(self) -> OpportunityStore:

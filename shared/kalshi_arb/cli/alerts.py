@@ -34,6 +34,10 @@ _TEXTS = {
         "Basket settled: $0.13",
         "b0000test on KXTEST-26NOV22: $0.13 after settlement, $0.11 had been the worst case.",
     ),
+    AlertKind.RELATION: (
+        "Group KXTEST-26NOV22:ladder suspended",
+        "Floor strike of KXTEST-26NOV22-T1 changed from 1 to 1.5. As it is now it is active as version 2.",
+    ),
     AlertKind.ERROR: (
         "Basket b0000test cannot be accounted for",
         "The exchange has not shown 1 order for 60 s. Nothing new is sent for it: books < 5 s & > 0 levels were there.",

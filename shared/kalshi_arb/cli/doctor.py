@@ -12,12 +12,20 @@ from pathlib import Path
 
 import click
 
-from kalshi_arb.cli.exchange_checks import ExchangeAccess, check_exchange, read_key_file
+from kalshi_arb.cli.exchange_checks import ExchangeAccess, check_exchange
 from kalshi_arb.cli.finding import Finding
 from kalshi_arb.cli.local_state import STATE_FOLDER, read_run_state
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.kalshi.hosts import Exchange, hosts_of
+from kalshi_arb.kalshi.signing import (
+    KEY_ID,
+    PRIVATE_KEY,
+    PRIVATE_KEY_FILE,
+    Credentials,
+    credentials_from_environment,
+    credentials_from_file,
+)
 from kalshi_arb.settings import PREFIX, Settings
 
 NEEDED_MEMORY_MB = 2_000
@@ -104,15 +112,26 @@ def findings() -> Iterator[Finding]:
         yield check()
 
 
-def exchange_access(exchange: str, key_file: Path, key_id: str) -> ExchangeAccess:
-    """What to check, with the hosts of the settings if they name any. Only the demo exchange is ever traded on from
-    here, so only there must the key be allowed to write; on paper it need not be there either.
+def exchange_access(exchange: str, key_file: Path | None, key_id: str | None) -> ExchangeAccess:
+    """What to check: the key of the options, else of the environment, and the hosts of the settings if they name any.
 
-    :raises SettingsError: the key file or a host cannot be used.
+    Only the demo exchange is ever traded on from here, so only there must the key be allowed to write; on paper it
+    need not be there either.
+
+    :raises SettingsError: the key or a host cannot be used.
+    :raises click.UsageError: there is no key.
     """
+    if key_file is not None and key_id is not None:
+        credentials: Credentials | None = credentials_from_file(key_file, key_id)
+    else:
+        credentials = credentials_from_environment(os.environ) if key_file is None and key_id is None else None
+    if credentials is None:
+        raise click.UsageError(
+            f"--exchange needs --key-file and --key-id, or the key in {KEY_ID} and {PRIVATE_KEY_FILE} or {PRIVATE_KEY}"
+        )
     chosen = Exchange(exchange)
     hosts = hosts_of(chosen, os.environ.get(f"{PREFIX}REST_URL"), os.environ.get(f"{PREFIX}WS_URL"))
-    return ExchangeAccess(chosen, hosts, read_key_file(key_file, key_id), chosen is Exchange.DEMO, SystemClock())
+    return ExchangeAccess(chosen, hosts, credentials, chosen is Exchange.DEMO, SystemClock())
 
 
 @click.command()
@@ -134,8 +153,6 @@ def doctor(exchange: str | None, key_file: Path | None, key_id: str | None, as_j
     """
     results = list(findings())
     if exchange is not None:
-        if key_file is None or key_id is None:
-            raise click.UsageError("--exchange needs --key-file and --key-id")
         results += check_exchange(exchange_access(exchange, key_file, key_id))
     elif key_file is not None or key_id is not None:
         raise click.UsageError("--key-file and --key-id need --exchange")

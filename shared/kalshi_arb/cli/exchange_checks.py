@@ -9,8 +9,6 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,12 +17,16 @@ from kalshi_arb.cli.finding import Finding
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.errors import ExchangeError, SettingsError
 from kalshi_arb.domain.money import Cash, dollars
-from kalshi_arb.kalshi.account_schemas import ApiKeysReply, ApiKeyWire, ExchangeStatusReply, LimitsReply
-from kalshi_arb.kalshi.errors import AuthError, RejectedError
+from kalshi_arb.kalshi.client import RestClient
+from kalshi_arb.kalshi.clock_offset import ClockOffset, OffsetMeter, server_second_ms
+from kalshi_arb.kalshi.errors import AuthError, ClockError, RejectedError
 from kalshi_arb.kalshi.hosts import Exchange, Hosts
-from kalshi_arb.kalshi.rest import KalshiTrading, RestClient
-from kalshi_arb.kalshi.schemas import read
+from kalshi_arb.kalshi.membership import Membership
+from kalshi_arb.kalshi.models.market import ExchangeStatusReply
+from kalshi_arb.kalshi.models.membership import ApiKeyWire
 from kalshi_arb.kalshi.signing import Credentials, Signer
+from kalshi_arb.kalshi.trading import KalshiTrading
+from kalshi_arb.kalshi.wire import read
 
 CONNECT_SECONDS = 5.0
 # How far a signature's time may be off is not documented for REST (FIX allows 30 s): a clock that is kept in step is
@@ -45,17 +47,6 @@ class ExchangeAccess:
     clock: Clock
 
 
-def read_key_file(path: Path, key_id: str) -> Credentials:
-    """The user's key. :raises SettingsError: the file cannot be read, or the id is none."""
-    try:
-        pem = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the key file {path} cannot be read ({type(error).__name__})") from None
-    if not key_id.strip():
-        raise SettingsError("the key id is empty: copy it from the page where the key was made")
-    return Credentials(key_id.strip(), pem)
-
-
 def check_exchange(access: ExchangeAccess) -> Iterator[Finding]:
     """Every check in order; the first that fails may be the last."""
     try:
@@ -64,11 +55,11 @@ def check_exchange(access: ExchangeAccess) -> Iterator[Finding]:
         yield Finding("key", False, "unusable", str(error))
         return
     yield Finding("key", True, f"readable, id {access.credentials.key_id}")
-    host, answer = _check_host(access)
+    host, meter = _check_host(access)
     yield host
-    if answer is None:
+    if meter is None:
         return
-    clock = _check_clock(answer)
+    clock = _check_clock(meter.offset())
     yield clock
     if not clock.ok:
         return
@@ -83,15 +74,7 @@ def check_exchange(access: ExchangeAccess) -> Iterator[Finding]:
     yield _check_stream(access)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """When the host answered: by its own clock, and by ours in the middle of the call (UTC milliseconds)."""
-
-    theirs_ms: int | None
-    ours_ms: int
-
-
-def _check_host(access: ExchangeAccess) -> tuple[Finding, _Answer | None]:
+def _check_host(access: ExchangeAccess) -> tuple[Finding, OffsetMeter | None]:
     host = urlsplit(access.hosts.rest_url).hostname or ""
     before = access.clock.now_ms()
     try:
@@ -111,10 +94,11 @@ def _check_host(access: ExchangeAccess) -> tuple[Finding, _Answer | None]:
     except ExchangeError as error:
         return Finding("host", False, f"{host} answers with something else ({error})", "check the address"), None
     paused = "" if status.exchange_active and status.trading_active else ", but trading is paused just now"
-    theirs = _server_time(answer)
-    return Finding("host", True, f"{host} answers in {after - before} ms{paused}"), _Answer(
-        theirs, (before + after) // 2
-    )
+    meter = OffsetMeter()
+    second_ms = server_second_ms(answer.headers.get("date"), answer.headers.get("age"))
+    if second_ms is not None:
+        meter.note(second_ms, before, after)
+    return Finding("host", True, f"{host} answers in {after - before} ms{paused}"), meter
 
 
 def _unreachable(host: str, error: BaseException) -> tuple[str, str]:
@@ -134,23 +118,10 @@ def _unreachable(host: str, error: BaseException) -> tuple[str, str]:
     return f"no connection to {host} ({type(error).__name__})", "check the network and firewalls"
 
 
-def _server_time(answer: httpx.Response) -> int | None:
-    """The host's clock: its ``Date`` has whole seconds, so its middle; a copy kept on the way says its ``Age``."""
-    try:
-        date = parsedate_to_datetime(answer.headers["date"])
-        age = int(answer.headers.get("age", "0"))
-    except (KeyError, ValueError):
-        return None
-    return round(date.timestamp() * 1000) + 500 + age * 1000
-
-
-def _check_clock(answer: _Answer) -> Finding:
-    if answer.theirs_ms is None:
+def _check_clock(offset: ClockOffset | None) -> Finding:
+    if offset is None:
         return Finding("clock", True, "not compared: the host tells no time")
-    offset = answer.ours_ms - answer.theirs_ms
-    direction = "ahead of" if offset > 0 else "behind"
-    found = f"{abs(offset) / 1000:.1f} s {direction} the exchange's (measured to about 1 s)"
-    return Finding("clock", abs(offset) <= MAX_OFFSET_MS, found, _CLOCK_ADVICE)
+    return Finding("clock", abs(offset.offset_ms) <= MAX_OFFSET_MS, str(offset), _CLOCK_ADVICE)
 
 
 def _asked(check: str, access: ExchangeAccess, ask: Callable[[], Finding]) -> Finding:
@@ -165,8 +136,8 @@ def _asked(check: str, access: ExchangeAccess, ask: Callable[[], Finding]) -> Fi
 
 def _refusal(access: ExchangeAccess, error: AuthError) -> tuple[str, str]:
     text = str(error)
-    if "timestamp" in error.code:
-        return f"the exchange refuses this machine's time ({error.code})", _CLOCK_ADVICE
+    if isinstance(error, ClockError):
+        return f"the exchange refuses this machine's time ({error})", _CLOCK_ADVICE
     if "SIGNATURE" in text:
         return "the signature is refused", f"the private key does not belong to key id {access.credentials.key_id}"
     if error.status == httpx.codes.FORBIDDEN:
@@ -179,7 +150,7 @@ def _refusal(access: ExchangeAccess, error: AuthError) -> tuple[str, str]:
 
 
 def _limits(client: RestClient) -> Finding:
-    reply = client.get("account/limits", LimitsReply, signed=True)
+    reply = Membership(client).limits()
     found = (
         f"tier {reply.usage_tier}: {reply.read.refill_rate} read and {reply.write.refill_rate} write tokens a second"
     )
@@ -188,7 +159,7 @@ def _limits(client: RestClient) -> Finding:
 
 def _scope(access: ExchangeAccess, client: RestClient) -> Finding:
     try:
-        reply = client.get("api_keys", ApiKeysReply, signed=True)
+        reply = Membership(client).api_keys()
     except RejectedError as error:
         if error.status != httpx.codes.FORBIDDEN:
             raise

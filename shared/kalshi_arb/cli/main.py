@@ -7,8 +7,12 @@ import click
 
 from kalshi_arb import __version__
 from kalshi_arb.cli.alerts import alerts
+from kalshi_arb.cli.book import book
 from kalshi_arb.cli.control import status, stop
+from kalshi_arb.cli.discover import discover
 from kalshi_arb.cli.doctor import doctor
+from kalshi_arb.cli.fee import fee
+from kalshi_arb.cli.relations import relations
 from kalshi_arb.cli.scan import scan
 from kalshi_arb.domain.errors import KalshiArbError
 
@@ -47,23 +51,29 @@ def cli() -> None:
 
 
 cli.add_command(alerts)
+cli.add_command(book)
+cli.add_command(discover)
 cli.add_command(doctor)
+cli.add_command(fee)
+cli.add_command(relations)
 cli.add_command(scan)
 cli.add_command(status)
 cli.add_command(stop)
 
 
 def main() -> None:
-    """Run a command; an error that we raise on purpose becomes one line on standard error."""
+    """Run ``kalshi-arb``."""
+    run(cli, None)
+
+
+def run(command: click.Command, name: str | None) -> None:
+    """Run a command under a name; an error that we raise on purpose becomes one line on standard error."""
     try:
         # Outside standalone mode click returns the code of an early exit, and None when a command simply ends.
-        code = cli(standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        raise SystemExit(2) from None
+        code = command(prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        raise SystemExit(1) from None
+        raise SystemExit(error.exit_code) from None
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         raise SystemExit(130) from None

@@ -2,9 +2,6 @@
 
 import json
 import logging
-import re
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,49 +12,23 @@ import click
 import httpx
 
 from kalshi_arb.api import scan_view
+from kalshi_arb.cli.exchange_choice import CHOICES, check_address, check_choice, rest_url
 from kalshi_arb.cli.local_state import STATE_FOLDER, read_run_state
+from kalshi_arb.cli.progress import Progress
 from kalshi_arb.clock import Clock, SystemClock
 from kalshi_arb.detection.scan import Scanner
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import ExchangeError
+from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.domain.money import Count
-from kalshi_arb.fakes import MemoryGroupStore, MemoryStatusStore
-from kalshi_arb.kalshi.hosts import HOSTS, Exchange
-from kalshi_arb.kalshi.rest import KalshiMarketData, RestClient
-from kalshi_arb.ports import EventListing
+from kalshi_arb.fakes import MemoryGroupStore, MemoryNotifier, MemoryStatusStore
+from kalshi_arb.kalshi.client import RestClient
+from kalshi_arb.kalshi.market_data import KalshiMarketData
 from kalshi_arb.relations.discover import Discovery
-from kalshi_arb.settings import AccountType, Settings
+from kalshi_arb.settings import DEFAULT_SMALLEST_FILL, AccountType
 
-EMBEDDED = "embedded"
 CLOUD_SECONDS = 60.0
-_REDRAW_SECONDS = 0.2
-_LINE_SECONDS = 10.0
-_ADDRESS = re.compile(r"https?://[^\s/]+(/[^\s]*)?")
 _SHOWN_MISSES = 10
-
-
-class Progress:
-    """How far a long work has come, on standard error: one line drawn again and again on a terminal, else a line now
-    and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._interval = _REDRAW_SECONDS if self._terminal else _LINE_SECONDS
-        self._next = time.monotonic() + self._interval
-
-    def tell(self, text: str) -> None:
-        """Say it, but not more often than a person can read."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + self._interval
-            sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
-            sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Take the drawn line away."""
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 class WatchedMarketData(KalshiMarketData):
@@ -98,7 +69,9 @@ def scan_exchange(url: str, event_ticker: str | None, account: AccountType, prog
     client = RestClient(base_url=url, credentials=None, clock=clock)
     try:
         market_data = WatchedMarketData(client, clock, event_ticker, progress)
-        discovered = Discovery(market_data=market_data, groups=groups, status=status, clock=clock).run()
+        discovered = Discovery(
+            market_data=market_data, groups=groups, status=status, notifier=MemoryNotifier(), clock=clock, mode="scan"
+        ).sweep()
         if not market_data.found:
             raise click.ClickException(f"{url} lists no open event {event_ticker} (combos have no scan of their own)")
         report = Scanner(
@@ -106,11 +79,11 @@ def scan_exchange(url: str, event_ticker: str | None, account: AccountType, prog
             groups=groups,
             clock=clock,
             precision=account.precision,
-            smallest_fill=Count(Settings.model_fields["smallest_fill"].default),
+            smallest_fill=Count(DEFAULT_SMALLEST_FILL),
         ).scan(event_ticker)
     finally:
         client.close()
-    titles = {market.ticker: market.title for group in groups.all() for market in group.markets}
+    titles = {market.ticker: market.title for record in groups.all() for market in record.group.markets}
     dropped = Counter(discovered.dropped) + Counter(market_data.skipped)
     return {"exchange": url, **scan_view(report, titles), "dropped": dict(sorted(dropped.items()))}
 
@@ -175,7 +148,7 @@ def _dollars(wire: str) -> str:
 @click.argument("event_ticker", required=False)
 @click.option(
     "--exchange",
-    type=click.Choice([EMBEDDED, *(exchange.value for exchange in Exchange)]),
+    type=click.Choice(CHOICES),
     help="Whose public REST API is read; embedded, the local run's own, is the default.",
 )
 @click.option("--url", help="Address of another exchange's REST API, with its root.")
@@ -215,11 +188,8 @@ def scan(
       kalshi-arb scan --cloud                  asked of the running system
       kalshi-arb scan KXHIGHNY-26NOV22 --json
     """
-    if exchange and url:
-        raise click.UsageError("give --exchange or --url, not both")
-    for option, given in (("--url", url), ("--api-url", api_url)):
-        if given is not None and not _ADDRESS.fullmatch(given):
-            raise click.UsageError(f"{option} is {given!r}, which is no address such as https://host/path")
+    check_choice(exchange, url)
+    check_address("--api-url", api_url)
     if cloud and (exchange or url):
         raise click.UsageError("--cloud scans the exchange of the deployed system: leave --exchange and --url out")
     if bool(api_url) != bool(token_file) or (api_url and not cloud):
@@ -230,8 +200,7 @@ def scan(
         progress.tell(f"{address} scans ...")
         view = scan_cloud(address, token, event_ticker)
     else:
-        address = url or (HOSTS[Exchange(exchange)].rest_url if exchange and exchange != EMBEDDED else _run_url(folder))
-        view = _scan_here(address, event_ticker, AccountType(account), progress)
+        view = _scan_here(rest_url(exchange, url, folder), event_ticker, AccountType(account), progress)
     progress.clear()
     click.echo(json.dumps(view) if as_json else "\n".join(as_text(view)))
 
@@ -253,12 +222,3 @@ def _run_api(folder: Path) -> tuple[str, str]:
             f"nothing is running from {folder}: start it with `kalshi-arb run`, or give --api-url and --token-file"
         )
     return state.api_url, state.api_token
-
-
-def _run_url(folder: Path) -> str:
-    state = read_run_state(folder)
-    if state is None:
-        raise click.ClickException(
-            f"nothing is running from {folder}: start it with `kalshi-arb run`, or give --exchange demo|prod or --url"
-        )
-    return f"{state.exchange_url}/trade-api/v2"

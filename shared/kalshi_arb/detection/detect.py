@@ -30,6 +30,7 @@ from kalshi_arb.ports import (
     StatusStore,
     Workflow,
 )
+from kalshi_arb.relations.approvals import judged
 from kalshi_arb.schemas import Candidate
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 COMPONENT = "detection"
 STARTED = "started"
 UNKNOWN_GROUP = "unknown_group"
+GROUP_SUSPENDED = "group_suspended"
 FINGERPRINT_CHANGED = "fingerprint_changed"
 OLDER_THAN_SEEN = "older_than_seen"
 STALE_BOOKS = "stale_books"
@@ -103,9 +105,12 @@ class Detector:
         return handled
 
     def _handle(self, candidate: Candidate, counts: dict[str, int]) -> Handled:
-        group = self._groups.get(candidate.group_id)
-        if group is None:
+        record = self._groups.get(candidate.group_id)
+        if record is None:
             return Handled(UNKNOWN_GROUP)
+        if record.suspension is not None:
+            return Handled(GROUP_SUSPENDED)
+        group = judged(record)
         if group.fingerprint != candidate.fingerprint:
             return Handled(FINGERPRINT_CHANGED)
         books = {book.ticker: book for book in candidate.books}

@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     """What came of a judgement; every word but PROVED is also the reason of a drop."""
 
     PROVED = "proved"
+    NOT_APPROVED = "not_approved"  # rests on something that a person must approve
     CONDITIONAL = "conditional"
     NO_BUNDLE = "no_bundle"  # no edge even with linear fees
     FEE_ROUNDING = "fee_rounding"  # an edge, eaten by limits and rounded fees
@@ -73,14 +74,17 @@ def judge(
         return Judgement(Verdict.UNFIT_BOOKS, (), None, None, str(error))
     except ProofError as error:
         return Judgement(Verdict.NOT_PROVED, (), None, None, str(error))
-    verdict, text = _graded(certificate)
+    verdict, text = _graded(group, certificate)
     edge = None if verdict is Verdict.PROVED else min(0, certificate.floor_profit * _EDGE_PER_CASH)
     return Judgement(verdict, legs, certificate, edge, text)
 
 
-def _graded(certificate: Certificate) -> tuple[Verdict, str]:
+def _graded(group: Group, certificate: Certificate) -> tuple[Verdict, str]:
     if certificate.grade is Grade.PROVED:
         return Verdict.PROVED, f"gains at least {dollars(certificate.floor_profit)} in every settlement"
+    if certificate.grade is Grade.ASSUMED:
+        assumed = "; ".join(group.assumptions)
+        return Verdict.NOT_APPROVED, f"gains in every settlement if this is true, which nobody has approved: {assumed}"
     if certificate.grade is Grade.CONDITIONAL:
         return Verdict.CONDITIONAL, f"gains in every settlement, except perhaps this one: {certificate.breaking_state}"
     return (

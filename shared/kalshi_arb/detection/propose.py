@@ -3,10 +3,13 @@
 Nothing trades on what this module says: ``verify`` judges every bundle anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from kalshi_arb.detection import combos, exclusive, ladder
 from kalshi_arb.detection.effective import ONE, Offer, is_crossed, offers
+from kalshi_arb.detection.shapes import Chain, at_most_one, chains
 from kalshi_arb.detection.trim import Curve, LadderTrim, trim_bought, trim_sold
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import Precision
@@ -14,6 +17,8 @@ from kalshi_arb.domain.market import Market, Outcome
 from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count
 from kalshi_arb.domain.opportunity import Leg
 from kalshi_arb.domain.state_space import Basis, Family, Group
+
+Side = TypeVar("Side")
 
 # A bundle of more than this many price levels a side is not better for a limit order, but shorter ones often are.
 _SHORT_BOOKS = (1, 2, 3)
@@ -41,21 +46,24 @@ def propose(
     def curves(outcome: Outcome) -> list[Curve]:
         return [_curve(market, books, outcome, precision, smallest_fill) for market in group.markets]
 
-    if group.family is Family.LADDER:
-        return _ladder(group, yes, no, curves(Outcome.YES), curves(Outcome.NO))
     if group.family is Family.COMBO:
         return _combo(group, {Outcome.YES: yes, Outcome.NO: no}, {outcome: curves(outcome) for outcome in Outcome})
-    sold = exclusive.sell_all(no)
-    if sold.sets:
-        sides = curves(Outcome.NO)
-        return _legs(group, Outcome.NO, sides, trim_sold(sides, sold.sets))
-    if covers(group):
+    sides = {Outcome.YES: yes, Outcome.NO: no}
+    best = 0
+    legs: Callable[[], tuple[Leg, ...]] = tuple
+    for chain in chains(group):
+        swept = ladder.sweep(*_turned(chain, sides))
+        if swept.value > best:
+            best, legs = swept.value, partial(_ladder, group, chain, sides, swept, curves)
+    places = at_most_one(group)
+    sold = exclusive.sell_all([no[place] for place in places])
+    if sold.value > best:
+        best, legs = sold.value, partial(_sold, group, places, sold.sets, curves)
+    if len(places) == len(group.markets) and covers(group):
         bought = exclusive.buy_all(yes)
-        if bought.sets:
-            sides = curves(Outcome.YES)
-            common = trim_bought(sides, bought.sets)
-            return _legs(group, Outcome.YES, sides, [common] * len(sides))
-    return ()
+        if bought.value > best:
+            legs = partial(_bought, group, bought.sets, curves)
+    return legs()
 
 
 def covers(group: Group) -> bool:
@@ -76,20 +84,21 @@ def best_edge(group: Group, books: Mapping[str, BookSnapshot]) -> int | None:
             known = [cost for cost in costs if cost is not None]
             if len(known) == len(costs):
                 edges.append(ONE - sum(known))
-    elif group.family is Family.LADDER:
+        return max(edges, default=None)
+    for chain in chains(group):
         cheapest: int | None = None
-        for yes_cost, no_cost in zip(yes, no, strict=True):
+        for yes_cost, no_cost in zip(*_turned(chain, {Outcome.YES: yes, Outcome.NO: no}), strict=True):
             if cheapest is not None and no_cost is not None:
                 edges.append(ONE - cheapest - no_cost)
             if yes_cost is not None and (cheapest is None or yes_cost < cheapest):
                 cheapest = yes_cost
-    else:
-        sold = [cost for cost in no if cost is not None]
-        if len(sold) > 1:
-            edges.append(sum(max(0, ONE - cost) for cost in sold) - ONE)
-        bought = [cost for cost in yes if cost is not None]
-        if len(bought) == len(yes) and covers(group):
-            edges.append(ONE - sum(bought))
+    places = at_most_one(group)
+    sold = [cost for cost in (no[place] for place in places) if cost is not None]
+    if len(sold) > 1:
+        edges.append(sum(max(0, ONE - cost) for cost in sold) - ONE)
+    bought = [cost for cost in yes if cost is not None]
+    if len(bought) == len(yes) == len(places) and covers(group):
+        edges.append(ONE - sum(bought))
     return max(edges, default=None)
 
 
@@ -105,26 +114,52 @@ def _curve(
     return Curve(market.fees, asks, precision, smallest_fill)
 
 
+def _turned(chain: Chain, sides: Mapping[Outcome, Sequence[Side]]) -> tuple[list[Side], list[Side]]:
+    """What is known of buying each contract of a chain, and of buying its opposite."""
+    return (
+        [sides[outcome][place] for place, outcome in chain],
+        [sides[outcome.other][place] for place, outcome in chain],
+    )
+
+
 def _ladder(
     group: Group,
-    yes: Sequence[Sequence[Offer]],
-    no: Sequence[Sequence[Offer]],
-    yes_curves: Sequence[Curve],
-    no_curves: Sequence[Curve],
+    chain: Chain,
+    sides: Mapping[Outcome, Sequence[Sequence[Offer]]],
+    full: ladder.LadderSweep,
+    curves: Callable[[Outcome], list[Curve]],
 ) -> tuple[Leg, ...]:
-    full = ladder.sweep(yes, no)
-    if full.value <= 0:
-        return ()
+    yes, no = _turned(chain, sides)
     pairs = ladder.flows(full.yes, full.no)
     starts = [pairs, *([pair] for pair in pairs)]
     for depth in _SHORT_BOOKS:
         short = ladder.sweep([side[:depth] for side in yes], [side[:depth] for side in no])
         starts.append(ladder.flows(short.yes, short.no))
-    trim = LadderTrim(yes_curves, no_curves)
+    own, opposite = _turned(chain, {outcome: curves(outcome) for outcome in Outcome})
+    trim = LadderTrim(own, opposite)
     bought, sold = trim.totals(trim.best(starts))
-    legs = _legs(group, Outcome.YES, yes_curves, _by_market(group, bought))
-    legs += _legs(group, Outcome.NO, no_curves, _by_market(group, sold))
-    return tuple(sorted(legs, key=lambda leg: group.index(leg.ticker)))
+    legs = [
+        Leg(group.markets[place].ticker, side, Count(counts[rung]), curve.limit(counts[rung]))
+        for rung, (place, outcome) in enumerate(chain)
+        for side, counts, curve in ((outcome, bought, own[rung]), (outcome.other, sold, opposite[rung]))
+        if counts.get(rung)
+    ]
+    order = {market.ticker: place for place, market in enumerate(group.markets)}
+    return tuple(sorted(legs, key=lambda leg: (order[leg.ticker], leg.outcome is Outcome.NO)))
+
+
+def _sold(
+    group: Group, places: Sequence[int], sets: int, curves: Callable[[Outcome], list[Curve]]
+) -> tuple[Leg, ...]:  # fmt: skip
+    everything = curves(Outcome.NO)
+    sides = [everything[place] for place in places]
+    return _legs([group.markets[place] for place in places], Outcome.NO, sides, trim_sold(sides, sets))
+
+
+def _bought(group: Group, sets: int, curves: Callable[[Outcome], list[Curve]]) -> tuple[Leg, ...]:
+    sides = curves(Outcome.YES)
+    common = trim_bought(sides, sets)
+    return _legs(group.markets, Outcome.YES, sides, [common] * len(sides))
 
 
 def _combo(
@@ -149,13 +184,11 @@ def _combo(
     return best[1] if best is not None else ()
 
 
-def _by_market(group: Group, counts: Mapping[int, int]) -> list[int]:
-    return [counts.get(number, 0) for number in range(len(group.markets))]
-
-
-def _legs(group: Group, outcome: Outcome, sides: Sequence[Curve], counts: Iterable[int]) -> tuple[Leg, ...]:
+def _legs(
+    markets: Sequence[Market], outcome: Outcome, sides: Sequence[Curve], counts: Iterable[int]
+) -> tuple[Leg, ...]:  # fmt: skip
     return tuple(
         Leg(market.ticker, outcome, Count(count), side.limit(count))
-        for market, side, count in zip(group.markets, sides, counts, strict=True)
+        for market, side, count in zip(markets, sides, counts, strict=True)
         if count
     )

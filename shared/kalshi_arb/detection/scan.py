@@ -11,14 +11,16 @@ from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.money import Count
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.ports import GroupStore, MarketData
+from kalshi_arb.relations.approvals import judged
 
 SHOWN_MISSES = 50
+_FINDS = (Verdict.PROVED, Verdict.NOT_APPROVED, Verdict.CONDITIONAL)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """``opportunities`` are proved or conditional, best first; ``misses`` nearest first; ``counts`` holds ``groups``,
-    ``books`` and how the groups were judged, by verdict."""
+    """``opportunities`` are proved, proved but for an approval, or conditional, best first; ``misses`` nearest first;
+    ``counts`` holds ``groups``, ``books``, how the groups were judged, by verdict, and how many were ``suspended``."""
 
     scanned_ms: int
     opportunities: tuple[Opportunity, ...]
@@ -52,8 +54,12 @@ class Scanner:
         found: list[Opportunity] = []
         misses: list[Miss] = []
         counts: Counter[str] = Counter(groups=0, books=0)
-        for group in self._groups.all():
-            if event_ticker is not None and group.event_ticker != event_ticker:
+        for record in self._groups.all():
+            group = judged(record)
+            if event_ticker is not None and event_ticker not in group.event_tickers:
+                continue
+            if record.suspension is not None:
+                counts["suspended"] += 1
                 continue
             books = self._market_data.orderbooks(group.tickers)
             now_ms = self._clock.now_ms()
@@ -69,7 +75,7 @@ class Scanner:
             counts["books"] += len(books)
             counts[judgement.verdict.value] += 1
             certificate = judgement.certificate
-            if certificate is not None and judgement.verdict in (Verdict.PROVED, Verdict.CONDITIONAL):
+            if certificate is not None and judgement.verdict in _FINDS:
                 found.append(opportunity(group, books, judgement, certificate, found_ms=now_ms, candidate_ms=now_ms))
             else:
                 near = miss(group, judgement)

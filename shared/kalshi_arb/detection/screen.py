@@ -21,6 +21,7 @@ what selling one YES (buying one NO at the complement) frees.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from heapq import nlargest
 from itertools import accumulate, combinations, pairwise
 from operator import sub
@@ -62,11 +63,17 @@ class Miss:
 class _Quote:
     """The best levels of one market, with fees. ``known`` is false until a book was seen or since it went stale."""
 
-    __slots__ = ("ask", "bid", "book_ask", "book_bid", "coefficient", "crossed", "known", "market")
+    __slots__ = (
+        "ask", "bid", "book_ask", "book_bid", "crossed", "fees", "group_ids", "judges", "known", "market",
+    )  # fmt: skip
 
     def __init__(self, market: Market) -> None:
         self.market = market
-        self.coefficient = _coefficient(market.fees)
+        # None where no exact fee is known: no leg on such a market can be proved.
+        self.fees = _fees_of(market.fees)
+        # Who looks at it, each with its place there.
+        self.judges: tuple[tuple[_Judge, int], ...] = ()
+        self.group_ids: tuple[str, ...] = ()
         self.known = False
         self.crossed = False
         self.ask = _NO_ASK
@@ -75,25 +82,22 @@ class _Quote:
         self.book_bid = 0
         self.book_ask: int = ONE_DOLLAR
 
-    def take(self, book: Book) -> bool:
-        """Take over the best levels; says whether anything that matters here changed (sizes do not)."""
-        yes, no = book.yes.best, book.no.best
-        book_bid = yes.price if yes is not None else 0
-        book_ask = ONE_DOLLAR - no.price if no is not None else ONE_DOLLAR
-        if self.known and book_bid == self.book_bid and book_ask == self.book_ask:
-            return False
+    def watched_by(self, judge: "_Judge", place: int) -> None:
+        """A judge has this market at a place."""
+        self.judges += ((judge, place),)
+        self.group_ids += (judge.group.group_id,)
+
+    def take(self, book_bid: int, book_ask: int) -> None:
+        """Take over the best prices, both of YES; 0 and a dollar where a side is empty."""
+        fees = self.fees
+        if fees is not None:
+            if book_bid != self.book_bid:
+                self.bid = book_bid * _EDGE_PER_PRICE - fees[book_bid] if book_bid else _NO_BID
+            if book_ask != self.book_ask:
+                self.ask = book_ask * _EDGE_PER_PRICE + fees[book_ask] if book_ask < ONE_DOLLAR else _NO_ASK
         self.known = True
         self.crossed = book_bid >= book_ask
         self.book_bid, self.book_ask = book_bid, book_ask
-        self.bid, self.ask = _NO_BID, _NO_ASK
-        coefficient = self.coefficient
-        # Without an exact fee no leg on this market can be proved.
-        if coefficient is not None:
-            if yes is not None:
-                self.bid = book_bid * _EDGE_PER_PRICE - _fee(coefficient, book_bid)
-            if no is not None:
-                self.ask = book_ask * _EDGE_PER_PRICE + _fee(coefficient, book_ask)
-        return True
 
     def buy_yes(self) -> str:
         return f"buy YES {self.market.ticker} at {_shown(self.book_ask)}"
@@ -106,15 +110,26 @@ def _shown(price: int) -> str:
     return price_to_wire(Price(price))
 
 
-def _coefficient(fees: FeeSchedule) -> int | None:
+class _Fees(dict[int, int]):
+    """The unrounded fee of one contract by its price, cut down to 1e-10 dollars, computed once each."""
+
+    def __init__(self, coefficient: int) -> None:
+        super().__init__()
+        self.coefficient = coefficient
+
+    def __missing__(self, price: int) -> int:
+        fee = self[price] = self.coefficient * price * (ONE_DOLLAR - price) // _FEE_PER_EDGE
+        return fee
+
+
+_fees_by_coefficient = cache(_Fees)
+
+
+def _fees_of(fees: FeeSchedule) -> _Fees | None:
     if not fees.is_tradable():
         return None
-    return FeeSchedule(fees.fee_type, min(fees.multiplier, _MULTIPLIER_CAP)).coefficient(Role.TAKER)
-
-
-def _fee(coefficient: int, price: int) -> int:
-    """The unrounded fee of one contract, cut down to 1e-10 dollars."""
-    return coefficient * price * (ONE_DOLLAR - price) // _FEE_PER_EDGE
+    capped = FeeSchedule(fees.fee_type, min(fees.multiplier, _MULTIPLIER_CAP))
+    return _fees_by_coefficient(capped.coefficient(Role.TAKER))
 
 
 class _Judge:
@@ -124,7 +139,8 @@ class _Judge:
     """
 
     __slots__ = (
-        "ask_sum", "asks", "bid_sum", "bids", "crossed", "current", "edge", "group", "quotes", "structures", "unknown",
+        "ask_sum", "asks", "bid_sum", "bids", "chain", "crossed", "current", "edge", "group", "quotes", "structures",
+        "unknown",
     )  # fmt: skip
 
     def __init__(self, group: Group, structures: "tuple[_Structure, ...]", quotes: tuple[_Quote, ...]) -> None:
@@ -139,14 +155,24 @@ class _Judge:
         self.crossed = sum(quote.crossed for quote in quotes)
         self.edge: int | None = None
         self.current = False
+        self.chain = next((_Chain(self) for structure in structures if isinstance(structure, _Nested)), None)
 
     def take(self, place: int) -> None:
         """The quote at a place changed."""
-        quote, bid, ask = self.quotes[place], self.bids[place], self.asks[place]
-        self.ask_sum += quote.ask - ask
-        self.bid_sum += max(quote.bid, 0) - max(bid, 0)
-        self.asks[place], self.bids[place] = quote.ask, quote.bid
         self.current = False
+        quote, bids, asks, chain = self.quotes[place], self.bids, self.asks, self.chain
+        bid, ask = quote.bid, quote.ask
+        old_bid, old_ask = bids[place], asks[place]
+        if bid != old_bid:
+            self.bid_sum += max(0, bid) - max(0, old_bid)
+            bids[place] = bid
+            if chain is not None:
+                chain.bid_changed(place)
+        if ask != old_ask:
+            self.ask_sum += ask - old_ask
+            asks[place] = ask
+            if chain is not None:
+                chain.ask_changed(place)
 
     def judged(self) -> int | None:
         """The edge, computed once after each change."""
@@ -154,7 +180,10 @@ class _Judge:
             self.current = True
             self.edge = None
             if not self.unknown and not self.crossed:
-                best = max(structure.edge(self) for structure in self.structures)
+                structures = self.structures
+                best = structures[0].edge(self)
+                for structure in structures[1:]:
+                    best = max(best, structure.edge(self))
                 if best > -_ANY:
                     self.edge = best
         return self.edge
@@ -164,6 +193,38 @@ class _Judge:
         best = max(self.structures, key=lambda structure: structure.edge(self))
         text = f"{best.legs(self)}: {print_decimal(edge, EDGE_DECIMALS)} dollars a set after fees"
         return Miss(self.group.group_id, self.group.event_ticker, edge, text)
+
+
+class _Chain:
+    """What the best pair of a nested group needs, kept with every change: a change reaches only as far along the chain
+    as it moves the cheapest ask.
+
+    ``gaps[place]`` is the bid at the next place less ``cheapest[place]``, the cheapest ask up to this place.
+    """
+
+    __slots__ = ("_asks", "_bids", "_cheapest", "gaps")
+
+    def __init__(self, judge: _Judge) -> None:
+        self._bids, self._asks = judge.bids, judge.asks
+        self._cheapest = list(accumulate(self._asks[:-1], min))
+        self.gaps = list(map(sub, self._bids[1:], self._cheapest))
+
+    def bid_changed(self, place: int) -> None:
+        """The bid at a place is another one."""
+        if place:
+            self.gaps[place - 1] = self._bids[place] - self._cheapest[place - 1]
+
+    def ask_changed(self, place: int) -> None:
+        """The ask at a place is another one."""
+        cheapest, asks = self._cheapest, self._asks
+        low = cheapest[place - 1] if place else _NO_ASK
+        for here in range(place, len(cheapest)):
+            ask = asks[here]
+            low = min(ask, low)
+            if low == cheapest[here]:
+                return
+            cheapest[here] = low
+            self.gaps[here] = self._bids[here + 1] - low
 
 
 class _Structure(Protocol):
@@ -186,11 +247,10 @@ class _Nested:
     equals: tuple[tuple[int, int], ...]
 
     def edge(self, judge: _Judge) -> int:
-        bids, asks = judge.bids, judge.asks
         # Each bid against the cheapest ask among all easier markets.
-        best = max(map(sub, bids[1:], accumulate(asks, min)), default=_NO_BID)
+        best = max(judge.chain.gaps, default=_NO_BID) if judge.chain is not None else _NO_BID
         for earlier, later in self.equals:
-            best = max(best, bids[earlier] - asks[later])
+            best = max(best, judge.bids[earlier] - judge.asks[later])
         return best
 
     def legs(self, judge: _Judge) -> str:
@@ -337,7 +397,6 @@ class Screen:
         self.unjudged: dict[str, str] = {}
         self._quotes: dict[str, _Quote] = {}
         self._judges: dict[str, _Judge] = {}
-        watchers: dict[str, list[tuple[_Judge, int]]] = {}
         for group in groups:
             structures, markets = _structures(group)
             if not structures:
@@ -345,55 +404,54 @@ class Screen:
                 continue
             judge = _Judge(group, structures, tuple(self._quote(market) for market in markets))
             self._judges[group.group_id] = judge
-            for place, market in enumerate(markets):
-                watchers.setdefault(market.ticker, []).append((judge, place))
-        self._watchers = {ticker: tuple(judges) for ticker, judges in watchers.items()}
-        self._group_ids = {
-            ticker: tuple(judge.group.group_id for judge, _ in judges) for ticker, judges in self._watchers.items()
-        }
+            for place, quote in enumerate(judge.quotes):
+                quote.watched_by(judge, place)
 
     def _quote(self, market: Market) -> _Quote:
         quote = self._quotes.get(market.ticker)
         if quote is None:
             quote = self._quotes[market.ticker] = _Quote(market)
         else:
-            other = _coefficient(market.fees)
+            other = _fees_of(market.fees)
             # Two groups may know other terms while discovery runs: the cheaper fee is a bound for both.
-            if other is not None and (quote.coefficient is None or other < quote.coefficient):
-                quote.coefficient = other
+            if other is not None and (quote.fees is None or other.coefficient < quote.fees.coefficient):
+                quote.fees = other
         return quote
 
     def groups_of(self, ticker: str) -> tuple[str, ...]:
         """Ids of the groups that a market belongs to."""
-        return self._group_ids.get(ticker, ())
+        quote = self._quotes.get(ticker)
+        return quote.group_ids if quote is not None else ()
 
     def group(self, group_id: str) -> Group | None:
         """A judged group."""
         judge = self._judges.get(group_id)
         return judge.group if judge is not None else None
 
-    def update(self, book: Book) -> bool:
-        """The best level of a book changed, or the book is new. False when no edge can have changed by it, as when only
-        the size of a best level did."""
+    def update(self, book: Book) -> Sequence[str]:
+        """A best price of a book changed, or the book is new: returns the groups whose edge may have changed by it.
+        Sizes change no edge."""
         quote = self._quotes.get(book.ticker)
         if quote is None:
-            return False
+            return ()
+        bid, ask = book.yes.top, ONE_DOLLAR - book.no.top
+        if quote.known and bid == quote.book_bid and ask == quote.book_ask:
+            return ()
         appeared, crossed = not quote.known, quote.crossed
-        if not quote.take(book):
-            return False
+        quote.take(bid, ask)
         crossing = quote.crossed - crossed
-        for judge, place in self._watchers[book.ticker]:
+        for judge, place in quote.judges:
             judge.unknown -= appeared
             judge.crossed += crossing
             judge.take(place)
-        return True
+        return quote.group_ids
 
     def forget(self, ticker: str) -> None:
         """The book went stale: its groups cannot be judged until it is handed in again."""
         quote = self._quotes.get(ticker)
         if quote is None or not quote.known:
             return
-        for judge, _ in self._watchers[ticker]:
+        for judge, _ in quote.judges:
             judge.unknown += 1
             judge.crossed -= quote.crossed
             judge.current = False

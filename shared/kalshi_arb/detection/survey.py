@@ -89,7 +89,7 @@ def _net_ask(market: Market, no_bid: Price | None) -> int | None:
 
 
 def _violations(group: Group, quotes: list[_Quote]) -> Violations:
-    if group.family is Family.LADDER:
+    if group.family in (Family.LADDER, Family.DEADLINE):
         # Markets run from the easiest to the hardest: a later one implies every earlier one.
         pairs = sum(
             harder.bid is not None and easier.ask is not None and harder.bid > easier.ask

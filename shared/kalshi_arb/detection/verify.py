@@ -44,12 +44,13 @@ def verify(
 ) -> Certificate:
     """Judge a bundle and return its certificate, whatever the grade.
 
-    PROVED: a profit in every state. CONDITIONAL: a profit in every certain state, none in a possible one, which
+    PROVED: a profit in every state. ASSUMED: the same on a group that rests on something nobody has approved yet.
+    CONDITIONAL: a profit in every certain state, none in a possible one, which
     ``breaking_state`` names. REFUSED: no profit in some certain state. Profit is judged with every contract at its
     limit. ``worst_state`` is the worst of all states, edges included; ``outlay`` is the most cash the bundle can take:
     limits and highest fees.
 
-    :param smallest_fill: 1e-2 contracts; fills of a level are taken to be no smaller (the level's rest may be)
+    :param smallest_fill: 1e-2 contracts; fills are taken to be no smaller (the last one of an order may be)
     :param max_age_ms: the oldest a book may be, counted from when its subscription was last known alive
     :raises UnfitBookError: a leg's book is missing, crossed, too old or from the future.
     :raises DepthError: a leg's whole count is not there at its limit or better.
@@ -75,6 +76,8 @@ def verify(
         certain = min((payout for payout, state in payouts if state.basis is Basis.CERTAIN), default=0)
         grade = Grade.CONDITIONAL if certain > outlay else Grade.REFUSED
         breaking = worst if grade is Grade.CONDITIONAL else None
+    elif group.assumptions:
+        grade = Grade.ASSUMED
     return Certificate(
         group_id=group.group_id,
         fingerprint=group.fingerprint,

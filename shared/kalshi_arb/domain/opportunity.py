@@ -13,6 +13,7 @@ class Grade(Enum):
     """The verifier's word on a bundle. Only PROVED may trade unattended."""
 
     PROVED = "proved"  # gains in every state
+    ASSUMED = "assumed"  # gains in every state, if what nobody has approved yet is true
     CONDITIONAL = "conditional"  # gains in every certain state, breaks in a possible one that the certificate names
     REFUSED = "refused"  # loses or gains nothing in a certain state
 

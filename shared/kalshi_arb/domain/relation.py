@@ -11,9 +11,24 @@ class RelationKind(Enum):
     SUBSET = "subset"  # the first implies the second
     DISJOINT = "disjoint"  # never both
     COMPLEMENT = "complement"  # exactly one of two
+    EQUAL = "equal"  # both or neither
     EXCLUSIVE = "exclusive"  # at most one
     EXHAUSTIVE = "exhaustive"  # at least one
     PARTITION = "partition"  # exactly one
+
+    def holds(self, results: tuple[bool, ...]) -> bool:
+        """Whether the claim is true when the markets, in the listed order, resolve YES as ``results`` say."""
+        match self:
+            case RelationKind.SUBSET:
+                return results[1] or not results[0]
+            case RelationKind.EQUAL:
+                return len(set(results)) == 1
+            case RelationKind.DISJOINT | RelationKind.EXCLUSIVE:
+                return sum(results) <= 1
+            case RelationKind.EXHAUSTIVE:
+                return any(results)
+            case RelationKind.COMPLEMENT | RelationKind.PARTITION:
+                return sum(results) == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,14 @@ from kalshi_arb.domain.relation import Relation
 class Family(Enum):
     """Which rule made a group, and so which exact method fits it."""
 
-    LADDER = "ladder"
-    PARTITION = "partition"
+    LADDER = "ladder"  # thresholds of one direction on one line, from the easiest to the hardest
+    PARTITION = "partition"  # stretches of one line of which never two pay, up the line
+    LINE = "line"  # any other stretches of one line, of one event or of several that observe the same value
     EXCLUSIVE = "exclusive"
     GAME = "game"
-    COMBO = "combo"
+    DEADLINE = "deadline"  # the same statement by different dates, from the easiest to the hardest
+    COMBO = "combo"  # the combo first, its legs in its own order
+    USER = "user"  # relations that the user wrote down
 
 
 @unique
@@ -55,10 +58,22 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Ground:
+    """Something a proof rests on that is no field of a market: what it is, for a person, and what it was."""
+
+    what: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Markets, the states they can settle in, and the relations that say so.
 
-    ``fingerprint`` changes whenever anything a proof rests on changes (strikes, rules, fees, grid, markets).
+    ``event_ticker`` is the event it is listed under; its markets may belong to several (``event_tickers``).
+    ``fingerprint`` changes whenever anything a proof rests on changes (strikes, rules, fees, grid, markets, grounds).
+    ``certificate`` says sentence by sentence why the states are complete, each with its source in brackets.
+    ``assumptions`` are what a person must approve: while there is one, no bundle on the group is proved.
+    ``absent`` names fields that the input lacks altogether.
     """
 
     group_id: str
@@ -68,22 +83,38 @@ class Group:
     states: tuple[State, ...]
     relations: tuple[Relation, ...]
     fingerprint: str
+    certificate: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    grounds: tuple[Ground, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.states:
             raise ProofError(f"group {self.group_id} has no states")
         width = len(self.markets)
         for state in self.states:
-            highest = state.yes_payouts if state.highest is None else state.highest
-            if len(state.yes_payouts) != width or len(highest) != width:
+            highest = state.highest
+            if len(state.yes_payouts) != width or (highest is not None and len(highest) != width):
                 raise ProofError(f"group {self.group_id} has a state of the wrong width")
-            if any(least > most for least, most in zip(state.yes_payouts, highest, strict=True)):
+            if highest is not None and any(
+                least > most for least, most in zip(state.yes_payouts, highest, strict=True)
+            ):
                 raise ProofError(f"group {self.group_id} has a state whose least payout is above its most")
 
     @property
     def tickers(self) -> tuple[str, ...]:
         """Tickers in the group's order, the order of every state's payouts."""
         return tuple(market.ticker for market in self.markets)
+
+    @property
+    def event_tickers(self) -> tuple[str, ...]:
+        """Every event that a market of the group belongs to."""
+        return tuple(dict.fromkeys(market.event_ticker for market in self.markets))
+
+    @property
+    def edge_states(self) -> tuple[str, ...]:
+        """Names of the states that are possible and not certain."""
+        return tuple(state.name for state in self.states if state.basis is Basis.POSSIBLE)
 
     def index(self, ticker: str) -> int:
         """Position of a market in the group. :raises ProofError: not a member."""

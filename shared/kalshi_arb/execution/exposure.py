@@ -11,7 +11,7 @@ from functools import lru_cache
 from kalshi_arb.domain.basket import Basket, LegTerms, Purpose
 from kalshi_arb.domain.fees import FeeSchedule, Precision, order_fee_bound, trade_fee
 from kalshi_arb.domain.market import Outcome
-from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
+from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, ceil_div, notional
 from kalshi_arb.domain.opportunity import Leg
 from kalshi_arb.domain.state_space import Group
 
@@ -64,17 +64,14 @@ def fee_rules(basket: Basket) -> FeeRules:
 def highest_cost(terms: LegTerms, count: Count, limit: Price, rules: FeeRules) -> Cash:
     """The most that one order for ``count`` at ``limit`` can take from the balance when it fills whole, fees included.
 
-    Price plus model fee rises with the price, so the limit is the dearest price but for roundings: a legal price just
-    below it that is off the balance grid can keep a rounding in every fill.
+    However it fills at or below its limit: every fill but the last is at least the declared smallest.
     """
-    return Cash(max(_cost_at(terms.fees, price, count, rules) for price in _dear_prices(terms.fees, limit, rules)))
+    return Cash(_highest(terms.fees, limit, count, rules, _may_round(terms, limit, rules)))
 
 
 def split_overhead(terms: LegTerms, limit: Price, rules: FeeRules) -> Cash:
     """What completing a leg with a second order can add to :func:`highest_cost`."""
-    return Cash(
-        (ORDERS_PER_LEG - 1) * max(_extra_order(price, rules) for price in _dear_prices(terms.fees, limit, rules))
-    )
+    return Cash((ORDERS_PER_LEG - 1) * _extra_order(rules, _may_round(terms, limit, rules)))
 
 
 def worst_cash(payouts: Payouts, bought: Sequence[int], opposite: Sequence[int], spent: Cash) -> Cash:
@@ -113,7 +110,7 @@ def worst_of_any_fill(
         )
         for order in pending:
             payout = Price(ONE_DOLLAR - row[order.leg]) if order.opposite else row[order.leg]
-            cash -= _worst_part(terms[order.leg].fees, order.count, order.limit, payout, rules, 1)
+            cash -= _worst_part(terms[order.leg], order.count, order.limit, payout, rules, 1)
         worst = cash if worst is None else min(worst, cash)
     if worst is None:
         raise ValueError("a basket without states has no worst one")
@@ -147,7 +144,7 @@ def worst_loss(
             if index in whole:
                 loss += highest_cost(terms[index], leg.count, leg.limit, rules) - notional(row[index], leg.count)
             else:
-                loss += _worst_part(terms[index].fees, leg.count, leg.limit, row[index], rules, orders_per_leg)
+                loss += _worst_part(terms[index], leg.count, leg.limit, row[index], rules, orders_per_leg)
         worst = max(worst, loss)
     return Cash(worst)
 
@@ -171,65 +168,64 @@ def outcome_of(leg: Leg, *, opposite: bool) -> Outcome:
     return leg.outcome.other if opposite else leg.outcome
 
 
-@lru_cache(maxsize=4096)
-def _cost_at(fees: FeeSchedule, price: Price, count: Count, rules: FeeRules) -> int:
-    return notional(price, count) + order_fee_bound(fees, ((price, count),), rules.precision, rules.smallest_fill)
+def _may_round(terms: LegTerms, limit: Price, rules: FeeRules) -> bool:
+    """Whether an order can fill at a price off the balance grid, so that its revenue is rounded."""
+    return limit % rules.precision > 0 or not terms.grid.is_on_steps_of(Price(rules.precision))
 
 
 @lru_cache(maxsize=4096)
-def _dear_prices(fees: FeeSchedule, limit: Price, rules: FeeRules) -> tuple[Price, ...]:
-    """The limit, and prices so little below it that roundings can make them dearer.
+def _highest(fees: FeeSchedule, limit: Price, count: Count, rules: FeeRules, may_round: bool) -> int:
+    """The highest cost at or below the limit.
 
-    A fill of at least the smallest size saves (limit - price) x size and can keep at most one step of the balance, so
-    the search is short; among prices that keep it the highest is the dearest.
+    Price plus model fee rises with the price, so without roundings of the revenue the limit is dearest. With them, an
+    order keeps less than one step of the balance, and a fill keeps a step more where it cannot give an earlier rounding
+    back (see :func:`order_fee_bound`): at a price below the limit if need be, less what it saves there. The last fill
+    may be so small that it saves nothing.
     """
-    prices = [limit]
-    if limit > 1:
-        prices.append(Price(limit - 1))
-    for price in range(limit - 2, max(0, limit - 1 - rules.precision // rules.smallest_fill), -1):
-        if price % rules.precision and trade_fee(fees, Price(price), rules.smallest_fill) < rules.precision:
-            prices.append(Price(price))
-            break
-    return tuple(prices)
+    if not may_round:
+        return notional(limit, count) + order_fee_bound(fees, ((limit, count),), rules.precision, rules.smallest_fill)
+    fills = ceil_div(count, rules.smallest_fill)
+    charged = trade_fee(fees, limit, count)
+    kept = 0 if fills == 1 else (fills - 2) * _keeps(fees, limit, rules) + rules.precision
+    return notional(limit, count) + charged + (fills - 1 if charged else 0) + rules.precision - 1 + kept
 
 
 @lru_cache(maxsize=4096)
-def _worst_part(fees: FeeSchedule, count: Count, limit: Price, payout: Price, rules: FeeRules, orders: int) -> int:
+def _keeps(fees: FeeSchedule, limit: Price, rules: FeeRules) -> int:
+    """What a fill of the smallest size can keep, less what its price then saves below the limit."""
+    for saved in range(ceil_div(rules.precision, rules.smallest_fill)):
+        price = Price(limit - saved)
+        if price <= 0:
+            break
+        if price % rules.precision and trade_fee(fees, price, rules.smallest_fill) < rules.precision:
+            return int(rules.precision) - saved * rules.smallest_fill
+    return 0
+
+
+@lru_cache(maxsize=4096)
+def _worst_part(terms: LegTerms, count: Count, limit: Price, payout: Price, rules: FeeRules, orders: int) -> int:
     """The largest loss (>= 0) from buying any part of ``count``, if each contract pays ``payout``.
 
-    Between the sizes at which the number of fills or the kept rounding changes, cost is linear but for the rounding up
-    of its fee, to 1e-6 dollars or, at a price on the balance grid, to a step of it: with that much added, only the ends
-    of those ranges can be worst.
+    Between the sizes at which the number of fills changes, cost is linear but for the rounding up of its fee, to 1e-6
+    dollars or, where revenue is never rounded, to a step of the balance: with that much added, only the ends of those
+    ranges can be worst, and of the ranges the first two and the last.
     """
-    worst = 0
-    for price in _dear_prices(fees, limit, rules):
-        rounding = 1 if price % rules.precision else rules.precision
-        for part in _turning_points(fees, price, count, rules):
-            loss = _cost_at(fees, price, part, rules) - payout * part + rounding
-            loss += (orders - 1) * _extra_order(price, rules)
-            worst = max(worst, loss)
-    return worst
+    may_round = _may_round(terms, limit, rules)
+    rounding = 1 if may_round else int(rules.precision)
+    worst = max(
+        _highest(terms.fees, limit, part, rules, may_round) - payout * part
+        for part in _turning_points(count, rules.smallest_fill)
+    )
+    return max(0, worst + rounding + (orders - 1) * _extra_order(rules, may_round))
 
 
-def _extra_order(price: Price, rules: FeeRules) -> int:
+def _extra_order(rules: FeeRules, may_round: bool) -> int:
     """What splitting a purchase over one more order can add: a fill, its rounding, and what the order keeps."""
-    return 2 + rules.precision + (rules.precision if price % rules.precision else 0)
+    return 2 + rules.precision + (int(rules.precision) if may_round else 0)
 
 
-@lru_cache(maxsize=4096)
-def _turning_points(fees: FeeSchedule, price: Price, count: Count, rules: FeeRules) -> tuple[Count, ...]:
-    smallest = rules.smallest_fill
-    below = min(count, Count(smallest - 1))
-    points = {1, below, min(count, smallest), count}
-    steps = count // smallest
-    points |= {step * smallest for step in (1, steps)} | {step * smallest - 1 for step in (2, steps)}
-    # The size from which a fill's own fee gives an earlier rounding back.
-    low, high = 1, int(below)
-    while low < high:
-        middle = (low + high) // 2
-        if trade_fee(fees, price, Count(middle)) >= rules.precision:
-            high = middle
-        else:
-            low = middle + 1
-    points |= {low, low - 1}
-    return tuple(Count(point) for point in sorted(points) if 1 <= point <= count)
+def _turning_points(count: Count, smallest: Count) -> list[Count]:
+    """The ends of the first two ranges of one more fill, and of the last whole and the last one."""
+    steps = (count - 1) // smallest
+    points = {1, smallest, smallest + 1, 2 * smallest, steps * smallest, steps * smallest + 1, count}
+    return [Count(point) for point in points if 1 <= point <= count]

@@ -19,8 +19,9 @@ from kalshi_arb.domain.opportunity import Leg, Opportunity
 from kalshi_arb.domain.portfolio import OrderRequest, TimeInForce
 from kalshi_arb.execution.exposure import outcome_of
 
-BATCH_ORDERS = 10
-"""Orders in one request that the lowest rate tier takes: a batch must fit its write bucket whole."""
+BATCH_ORDERS = 8
+"""Orders in one request that the lowest rate tier takes: a batch must fit its write bucket whole, less what is kept
+back for cancels and unwinds."""
 
 WITHDRAWN = "withdrawn"
 """Recorded on an order that was planned and then, before it was sent, dropped."""

@@ -20,6 +20,7 @@ from kalshi_arb.domain.money import (
     Price,
     cash_from_wire,
     cash_to_wire,
+    count_from_wire,
     count_to_wire,
     dollars,
 )
@@ -36,6 +37,9 @@ from kalshi_arb.ports import (
     StatusStore,
     Trading,
 )
+
+FEED = "feed"
+"""Component whose status holds what the private channels told."""
 
 _ROWS = 1_000
 _HELD_STATES = (BasketState.LOCK, BasketState.HELD)
@@ -216,6 +220,7 @@ class Settler:
             return
         balance = Cash(sum(self._trading.balance().values()))
         positions = self._trading.positions()
+        told = _told(self._status.get(FEED))
         if self._quiet_mark() != before:
             return
         entries = self._ledger.all()
@@ -223,7 +228,7 @@ class Settler:
         last = self._status.get(ACCOUNT) or {}
         opening = cash_from_wire(last["opening"]) if "opening" in last else Cash(balance - own_cash)
         problem = _difference(Cash(opening + own_cash), balance, own_positions, positions)
-        confirmed = bool(problem) and last.get("suspicion") == problem
+        contradiction = _contradiction(told, positions, own_positions)
         self._status.put(
             ACCOUNT,
             {
@@ -232,21 +237,27 @@ class Settler:
                 "ledger": cash_to_wire(own_cash),
                 "matches": not problem,
                 "suspicion": problem,
+                "stream_suspicion": contradiction,
                 "checked_ms": self._clock.now_ms(),
             },
         )
-        if confirmed:
-            self._status.count("settlement", {"mismatch": 1})
-            self._notifier.publish(
-                Alert(
-                    alert_id=f"mismatch-{hashlib.sha256(problem.encode()).hexdigest()[:16]}",
-                    kind=AlertKind.ERROR,
-                    mode=self._mode,
-                    title="The ledger does not match the exchange",
-                    text=problem,
-                    created_ms=self._clock.now_ms(),
-                )
+        if problem and last.get("suspicion") == problem:
+            self._tell("mismatch", "The ledger does not match the exchange", problem)
+        if contradiction and last.get("stream_suspicion") == contradiction:
+            self._tell("stream_mismatch", "The stream and the reads of the exchange differ", contradiction)
+
+    def _tell(self, counter: str, title: str, problem: str) -> None:
+        self._status.count("settlement", {counter: 1})
+        self._notifier.publish(
+            Alert(
+                alert_id=f"{counter.replace('_', '-')}-{hashlib.sha256(problem.encode()).hexdigest()[:16]}",
+                kind=AlertKind.ERROR,
+                mode=self._mode,
+                title=title,
+                text=problem,
+                created_ms=self._clock.now_ms(),
             )
+        )
 
     def _quiet_mark(self) -> tuple[object, ...] | None:
         """A mark of the present state of our books, or None while something is under way."""
@@ -286,3 +297,25 @@ def _difference(own_cash: Cash, cash: Cash, own_positions: Mapping[str, Count], 
         if ours != theirs:
             problems.append(f"{ticker} is {count_to_wire(theirs)} there and {count_to_wire(ours)} here")
     return "; ".join(problems)
+
+
+def _told(feed: Mapping[str, object] | None) -> dict[str, Count]:
+    """Positions that the private channels told the feed, the last word for each market."""
+    private = feed.get("private") if feed is not None else None
+    positions = private.get("positions") if isinstance(private, dict) else None
+    return (
+        {ticker: count_from_wire(count) for ticker, count in positions.items()} if isinstance(positions, dict) else {}
+    )
+
+
+def _contradiction(told: Mapping[str, Count], held: Mapping[str, Count], own: Mapping[str, Count]) -> str:
+    """In words, where the stream told another position than the reads hold; empty when nowhere.
+
+    The stream is a cross-check only: what it did not tell proves nothing, and the last word on a market that neither
+    the exchange nor the ledger holds is history.
+    """
+    return "; ".join(
+        f"the stream told {ticker} {count_to_wire(count)}, reads hold {count_to_wire(held.get(ticker, Count(0)))}"
+        for ticker, count in sorted(told.items())
+        if (ticker in held or ticker in own) and count != held.get(ticker, 0)
+    )

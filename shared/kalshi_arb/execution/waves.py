@@ -23,19 +23,24 @@ _CONFLICT_TRIES = 4
 
 
 class WaveExecutor:
-    """Second task of a basket's state machine."""
+    """Second task of a basket's state machine.
+
+    :param unwinding: places what gives a position up, which may spend what the rate limit keeps back for it
+    """
 
     def __init__(
         self,
         *,
         baskets: BasketStore,
         trading: Trading,
+        unwinding: Trading,
         status: StatusStore,
         clock: Clock,
         policy: ExecutionPolicy | None = None,
     ) -> None:
         self._baskets = baskets
         self._trading = trading
+        self._unwinding = unwinding
         self._status = status
         self._clock = clock
         self._policy = policy or ExecutionPolicy()
@@ -115,8 +120,10 @@ class WaveExecutor:
         if self._clock.now_ms() - (orders[0].sent_ms or 0) > self._policy.send_window_ms:
             # Absence is judged from the sending time in the row: an order that leaves later could be missed.
             return [moved(order, OrderState.ABSENT, rejection=NOT_SENT, booked=True) for order in orders]
+        opens = any(order.purpose in BUYING for order in orders)
+        trading = self._trading if opens else self._unwinding
         try:
-            reports = self._trading.place([order.request for order in orders])
+            reports = trading.place([order.request for order in orders])
         except RetryableError:
             return [moved(order, OrderState.ABSENT, rejection=NOT_SENT, booked=True) for order in orders]
         except RejectedError as refused:

@@ -33,9 +33,10 @@ def rules_fingerprint(primary: str, secondary: str) -> str:
     return hashlib.sha256(f"{primary}\x00{secondary}".encode()).hexdigest()
 
 
-def rules_text(wire: MarketWire) -> str:
-    """Both parts of the rules text, as they are read."""
-    return f"{wire.rules_primary}\n{wire.rules_secondary or ''}"
+def rules_text(wire: MarketWire) -> str | None:
+    """Both parts of the rules text, as they are read; None when the market has none."""
+    text = f"{wire.rules_primary}\n{wire.rules_secondary or ''}"
+    return text if text.strip() else None
 
 
 _EVENT_FIELDS = frozenset(

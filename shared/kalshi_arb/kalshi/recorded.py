@@ -60,6 +60,7 @@ class Recording:
 
     _events: dict[str, Json] = field(default_factory=dict)
     _markets: dict[str, Json] = field(default_factory=dict)
+    _tickers: dict[str, set[str]] = field(default_factory=dict)
     _series: dict[str, Json] = field(default_factory=dict)
     _homeless: dict[str, None] = field(default_factory=dict)
     _taken: int = 0
@@ -132,7 +133,9 @@ class Recording:
         nested = node.get("markets")
         if isinstance(nested, list) and nested:
             # A listing of an event is whole: what an older one had besides is gone.
-            self._markets = {name: row for name, row in self._markets.items() if row["event_ticker"] != ticker}
+            for name in self._tickers.pop(ticker, set()):
+                if self._markets.get(name, {}).get("event_ticker") == ticker:
+                    del self._markets[name]
         self._events[ticker] = {**self._events.get(ticker, {}), **known}
 
     def _take_market(self, node: Json, own: Json) -> None:
@@ -148,6 +151,7 @@ class Recording:
         event_ticker = own["event_ticker"]
         known["event_ticker"] = event_ticker
         self._markets[ticker] = known
+        self._tickers.setdefault(event_ticker, set()).add(ticker)
         if "series_ticker" in own:
             self._events.setdefault(event_ticker, {"event_ticker": event_ticker}).setdefault(
                 "series_ticker", own["series_ticker"]

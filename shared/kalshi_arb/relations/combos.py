@@ -11,17 +11,25 @@ POSSIBLE, so that it is checked and not only argued. No settlement has shown the
 the combo or of a leg brings a settlement at a price, the state of ``rules`` is there too, and a bundle is conditional.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import NamedTuple
 
-from kalshi_arb.domain.market import ComboLeg, Market, MarketStatus, Outcome
+from kalshi_arb.domain.listing import EventListing, ListedMarket
+from kalshi_arb.domain.market import ComboLeg, Market, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Price
 from kalshi_arb.domain.relation import Relation, RelationKind
-from kalshi_arb.domain.state_space import Basis, Family, Group, State
-from kalshi_arb.ports import EventListing
-from kalshi_arb.relations.assembly import Drop, make_group, unfit
+from kalshi_arb.domain.state_space import Basis, Family, State
+from kalshi_arb.relations.assembly import (
+    UNFIT_WORDS,
+    Formed,
+    Reason,
+    Refusal,
+    common_grounds,
+    edge_notes,
+    make_group,
+    unfit,
+)
+from kalshi_arb.relations.registry import Registry
 from kalshi_arb.relations.rules import rule_states
 
 FEWEST_LEGS = 2
@@ -29,64 +37,61 @@ FEWEST_LEGS = 2
 MOST_LEGS = 6
 
 
-class Listed(NamedTuple):
-    """A market as its own event lists it, with its rules text (empty when that is not known)."""
-
-    market: Market
-    status: MarketStatus
-    rules: str
-
-
 def leg_tickers(listing: EventListing) -> set[str]:
     """Every market that the combos of an event select."""
-    return {leg.ticker for market, _ in listing.markets for leg in market.legs}
+    return {leg.ticker for one in listing.markets for leg in one.market.legs}
 
 
-def build_combos(
-    listing: EventListing, legs: Mapping[str, Listed], *, now_ms: int = 0
-) -> tuple[list[Group], dict[str, int]]:
-    """A group for each combo of an event, and how many combos were left out by reason.
+def build_combo(
+    listing: EventListing, combo: ListedMarket, legs: Mapping[str, ListedMarket], registry: Registry, now_ms: int
+) -> Formed:
+    """The group of one combo that may itself be in a group.
 
-    :param legs: by ticker, the markets that :func:`leg_tickers` named, as far as they are listed
-    :param now_ms: UTC milliseconds; a market whose closing time is not after it is dropped
+    :param legs: by ticker, the markets that it selects, as far as they are listed
+    :param now_ms: UTC milliseconds; a leg whose closing time is not after it is not tradable
     """
-    groups: list[Group] = []
-    drops: Counter[Drop] = Counter()
-    for combo, status in listing.markets:
-        built = unfit(combo, status, now_ms) or _build(listing, combo, legs, now_ms)
-        if isinstance(built, Group):
-            groups.append(built)
-        else:
-            drops[built] += 1
-    return groups, {reason.value: count for reason, count in drops.items()}
+    selected = combo.market.legs
 
+    def refused(reason: Reason, words: str) -> Formed:
+        family, event = Family.COMBO.value, listing.event_ticker
+        return Formed(refusals=(Refusal((combo.market.ticker,), family, reason, words, event),))
 
-def _build(listing: EventListing, combo: Market, legs: Mapping[str, Listed], now_ms: int) -> Group | Drop:
-    selected = combo.legs
-    if not FEWEST_LEGS <= len(selected) <= MOST_LEGS or len({leg.ticker for leg in selected}) < len(selected):
-        return Drop.COMBO_LEGS
-    found = [legs.get(leg.ticker) for leg in selected]
-    members = [
-        member
-        for member, leg in zip(found, selected, strict=True)
-        if member is not None and member.market.event_ticker == leg.event_ticker
-    ]
-    if len(members) < len(selected):
-        return Drop.COMBO_LEG_MISSING
-    if any(member.market.legs for member in members):
-        return Drop.COMBO_LEGS
-    if any(unfit(member.market, member.status, now_ms) for member in members):
-        return Drop.COMBO_LEG_UNFIT
-    markets = (combo, *(member.market for member in members))
-    rules = {**listing.rules, **{member.market.ticker: member.rules for member in members}}
-    return make_group(
+    if not FEWEST_LEGS <= len(selected) <= MOST_LEGS:
+        return refused(Reason.COMBO_LEGS, f"{len(selected)} legs, where {FEWEST_LEGS} to {MOST_LEGS} can be judged")
+    if len({leg.ticker for leg in selected}) < len(selected):
+        return refused(Reason.COMBO_LEGS, "it selects one market twice")
+    members = []
+    for leg in selected:
+        member = legs.get(leg.ticker)
+        if member is None or member.market.event_ticker != leg.event_ticker:
+            return refused(Reason.COMBO_LEG_MISSING, f"its leg {leg.ticker} is not listed in {leg.event_ticker}")
+        if member.market.legs:
+            return refused(Reason.COMBO_LEGS, f"its leg {leg.ticker} is a combo itself")
+        flaw = unfit(member, now_ms)
+        if flaw is not None:
+            return refused(Reason.COMBO_LEG_UNFIT, f"its leg {leg.ticker}: {UNFIT_WORDS[flaw]}")
+        members.append(member)
+    everything = (combo, *members)
+    edges = rule_states(everything, registry)
+    group = make_group(
         listing.event_ticker,
-        combo.ticker,
+        combo.market.ticker,
         Family.COMBO,
-        markets,
-        (*_states(selected), *rule_states(markets, rules)),
-        [_relation(combo, leg) for leg in selected],
+        (one.market for one in everything),
+        (*_states(selected), *edges.states),
+        [_relation(combo.market, leg) for leg in selected],
+        certificate=(
+            f"{combo.market.ticker} pays exactly when all of its {len(selected)} legs come true "
+            "[exchange: mve_selected_legs].",
+            "Its legs are taken as independent: what they have in common only takes states away [computed].",
+            "Where a leg settles at a price, the combo pays the product of its legs "
+            "[exchange: documentation of the market object].",
+            *edges.sentences,
+        ),
+        absent=listing.absent,
+        grounds=(*common_grounds([listing], everything), *edges.grounds),
     )
+    return Formed((group,), tuple(edge_notes(group)))
 
 
 def _states(selected: Sequence[ComboLeg]) -> tuple[State, ...]:

@@ -31,6 +31,7 @@ from kalshi_arb.execution.ending import CASH_KEY, OPEN_KEY, OUTLAY_KEY, Ending
 from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_payouts, leg_terms, split_overhead, worst_loss
 from kalshi_arb.execution.plan import entry_orders, plan_waves
 from kalshi_arb.ports import BasketStore, GroupStore, MarketData, Notifier, ReservationStore, StatusStore, Trading
+from kalshi_arb.relations.approvals import judged
 from kalshi_arb.risk.limits import Limits
 from kalshi_arb.risk.sizing import largest_that_fits
 from kalshi_arb.settings import Mode
@@ -48,13 +49,17 @@ class Refusal(StrEnum):
     STOPPED = "stopped"
     MODE = "mode"
     NOT_ARMED = "not_armed"
+    SMALLEST_FILL_NOT_DECLARED = "smallest_fill_not_declared"  # a cent account trades only on a declared one
     GROUP_GONE = "group_gone"
-    GROUP_CHANGED = "group_changed"
+    GROUP_SUSPENDED = "group_suspended"
+    FINGERPRINT_CHANGED = "fingerprint_changed"
     SAME_MARKET_TWICE = "same_market_twice"
     EXCHANGE = "exchange"  # it could not be read
+    FEES_CHANGED = "fees_changed"  # a market charges something else than when its group was found
     UNFIT_BOOK = "unfit_book"  # a book is missing, crossed or out of order
     DEPTH = "depth"  # the quantity is not there any more at the limit prices
     UNPROVABLE = "unprovable"
+    NOT_APPROVED = "not_approved"  # proved only if what nobody has approved is true
     NOT_PROVED = "not_proved"
     MIN_PROFIT = "min_profit"
     MAX_OUTLAY_PER_BASKET = "max_outlay_per_basket"
@@ -95,6 +100,7 @@ class RiskCheck:
 
     :param mode: the mode of this deployment; a basket of another mode never trades here
     :param smallest_fill: the declared smallest fill (1e-2 contracts) that fee bounds rest on
+    :param may_trade_on_its_fees: False for an account that may look but not trade, because nobody declared that size
     :param limits: reads the operator's limits; asked at every check, so that a change takes effect
     """
 
@@ -112,6 +118,7 @@ class RiskCheck:
         mode: str,
         precision: Precision,
         smallest_fill: Count,
+        may_trade_on_its_fees: bool,
         limits: Callable[[], Limits],
     ) -> None:
         self._baskets = baskets
@@ -123,6 +130,7 @@ class RiskCheck:
         self._clock = clock
         self._mode = mode
         self._rules = FeeRules(precision, smallest_fill)
+        self._may_trade_on_its_fees = may_trade_on_its_fees
         self._limits = limits
         self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
 
@@ -173,6 +181,7 @@ class RiskCheck:
         """The row as it will be reserved, cut to the limits. :raises _RefusedError: it may not trade."""
         self._check_permission(row)
         group = self._group(row)
+        self._check_fees(row, group)
         books, balance = self._read_exchange(row)
         limits = self._limits()
         sized, certificate = self._size(row, group, books, limits, balance)
@@ -283,14 +292,33 @@ class RiskCheck:
             raise _RefusedError(Refusal.MODE)
         if self._mode == Mode.LIVE.value and not control.armed:
             raise _RefusedError(Refusal.NOT_ARMED)
+        if not self._may_trade_on_its_fees:
+            raise _RefusedError(Refusal.SMALLEST_FILL_NOT_DECLARED)
 
     def _group(self, row: Basket) -> Group:
-        group = self._groups.get(row.group_id)
-        if group is None:
+        record = self._groups.get(row.group_id)
+        if record is None:
             raise _RefusedError(Refusal.GROUP_GONE)
-        if group.fingerprint != row.certificate.fingerprint:
-            raise _RefusedError(Refusal.GROUP_CHANGED)
-        return group
+        if record.suspension is not None:
+            raise _RefusedError(Refusal.GROUP_SUSPENDED)
+        if record.group.fingerprint != row.certificate.fingerprint:
+            raise _RefusedError(Refusal.FINGERPRINT_CHANGED)
+        return judged(record)
+
+    def _check_fees(self, row: Basket, group: Group) -> None:
+        """The proof rests on fees that were read at the last discovery, so they are read again."""
+        own = {leg.ticker for leg in row.legs}
+        markets = [market for market in group.markets if market.ticker in own]
+        try:
+            charged = {
+                ticker: fees
+                for event_ticker in sorted({market.event_ticker for market in markets})
+                for ticker, fees in self._market_data.market_fees(event_ticker).items()
+            }
+        except ExchangeError as error:
+            raise _RefusedError(Refusal.EXCHANGE) from error
+        if any(charged.get(market.ticker) != market.fees for market in markets):
+            raise _RefusedError(Refusal.FEES_CHANGED)
 
     def _read_exchange(self, row: Basket) -> tuple[dict[str, BookSnapshot], dict[int, Cash]]:
         tickers = [leg.ticker for leg in row.legs]
@@ -320,6 +348,8 @@ class RiskCheck:
             raise _RefusedError(Refusal.UNFIT_BOOK) from error
         except ProofError as error:
             raise _RefusedError(Refusal.UNPROVABLE) from error
+        if certificate.grade is Grade.ASSUMED:
+            raise _RefusedError(Refusal.NOT_APPROVED)
         if certificate.grade is not Grade.PROVED:
             raise _RefusedError(Refusal.NOT_PROVED)
         return certificate
