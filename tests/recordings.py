@@ -5,19 +5,20 @@ the embedded exchange's reader of tapes (:mod:`infra.exchange.tape`). What is re
 here, in one place:
 
 - weather books name no event: a series, a closing time and what tickers share up to their last dash make one
-- mixed books have tickers only: strikes of crypto events come from the quotes of the same day, every other event is read
-  as "at most one", like the games of the quote recordings, whose flag was not recorded
+- mixed books have tickers only: strikes of crypto events come from the quotes of the same day, every other event is
+  read as "at most one", like the games of the quote recordings, whose flag was not recorded
 - quotes have no sizes: 100 contracts are taken at each
 """
 
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from infra.exchange.tape import BookLevel, TapePass, read_recording, time_ms
@@ -39,8 +40,8 @@ ASSUMED = Count(10_000)
 class Moment:
     """One event, or a combo market with the events of its legs, as one reading of the exchange showed it.
 
-    ``places`` are the places of the books in the order they were fetched, empty where one reply held them all; ``at`` is
-    the recorded stamp, ``now_ms`` the same in UTC milliseconds (0 where none was recorded).
+    ``places`` are the places of the books in the order they were fetched, empty where one reply held them all; ``at``
+    is the recorded stamp, ``now_ms`` the same in UTC milliseconds (0 where none was recorded).
     """
 
     at: str
@@ -55,6 +56,7 @@ class Settled:
     """How the markets of an event resolved, by ticker: True is YES. ``value`` is the published value, if any."""
 
     event_ticker: str
+    series_ticker: str
     results: Mapping[str, bool]
     value: str
 
@@ -68,10 +70,10 @@ def recorded(path: str) -> Path:
 
 
 def documents(path: str) -> Iterator[Json]:
-    """The objects of a file of JSON lines. Decimals stay decimals."""
-    with gzip.open(recorded(path), "rt") as lines:
+    """The objects of a file of JSON lines. Their numbers have few enough digits for binary floats to keep them."""
+    with gzip.open(recorded(path)) as lines:
         for line in lines:
-            yield json.loads(line, parse_float=Decimal)
+            yield msgspec.json.decode(line)
 
 
 def document(path: str) -> Any:
@@ -88,6 +90,12 @@ def listings(*found: object) -> tuple[EventListing, ...]:
     read, unread = recording.listings()
     assert unread == []
     return tuple(read)
+
+
+def in_series(listing: EventListing, series: str) -> EventListing:
+    """A listing whose recording names no series, with the series it is known to be of."""
+    markets = tuple(replace(one, market=replace(one.market, series_ticker=series)) for one in listing.markets)
+    return replace(listing, series_ticker=series, markets=markets, absent=listing.absent - {"series_ticker"})
 
 
 def days(folder: str) -> list[str]:
@@ -199,7 +207,9 @@ def _crypto(name: str) -> Iterator[Moment]:
     read = _Listings()
     for row in documents(f"{name}.jsonl.gz"):
         if "outcomes" in row["current"]:
-            yield from _quoted(read, [{**row["current"], "series_ticker": row["series"]}], "outcomes", row["captured_at"])
+            yield from _quoted(
+                read, [{**row["current"], "series_ticker": row["series"]}], "outcomes", row["captured_at"]
+            )
 
 
 def _macro(name: str) -> Iterator[Moment]:
@@ -225,7 +235,7 @@ def _quoted(read: _Listings, events: Iterable[Json], markets: str, at: str) -> I
         yield Moment(at, read.of(event, outcomes), books, {}, ms)
 
 
-def _bid(price: Decimal | int | None) -> list[tuple[Price, Count]]:
+def _bid(price: float | None) -> list[tuple[Price, Count]]:
     """A bid of the assumed size; none, 0 and 1 mean an empty side."""
     exact = price_from_wire(f"{price or 0:.4f}")
     return [(exact, ASSUMED)] if 0 < exact < ONE_DOLLAR else []
@@ -267,38 +277,42 @@ def wire_book(wire: Json) -> BookSnapshot:
 
 def settled_crypto() -> dict[str, Settled]:
     """Results of hourly bracket events: each capture carries those of the event before."""
-    rows = (row["previous_settlement"] for day in days("quotes/crypto_hourly") for row in documents(f"{day}.jsonl.gz"))
-    return _settled(rows)
+    return _settled("quotes/crypto_hourly", "previous_settlement")
 
 
 def settled_macro() -> dict[str, Settled]:
     """Results of published-value ladders."""
-    rows = (row.get("recent_settlement") for day in days("quotes/econ_prints") for row in documents(f"{day}.jsonl.gz"))
-    return _settled(rows)
+    return _settled("quotes/econ_prints", "recent_settlement")
 
 
-def _settled(rows: Iterable[Json | None]) -> dict[str, Settled]:
+def _settled(folder: str, field: str) -> dict[str, Settled]:
     found: dict[str, Settled] = {}
-    for row in rows:
-        if row and row.get("results"):
-            event = row["event_ticker"]
-            results = {ticker: {"yes": True, "no": False}[result] for ticker, result in row["results"].items()}
-            one = Settled(event, results, str(row["expiration_value"]))
-            # A settlement is repeated in later captures, and must not change.
-            assert found.setdefault(event, one) == one
+    for row in (row for day in days(folder) for row in documents(f"{day}.jsonl.gz")):
+        told = row.get(field)
+        if not told or "results" not in told:
+            continue
+        event = told["event_ticker"]
+        results = {ticker: {"yes": True, "no": False}[result] for ticker, result in told["results"].items()}
+        one = Settled(event, row["series"], results, str(told["expiration_value"]))
+        # A settlement is repeated in later captures, and must not change.
+        assert found.setdefault(event, one) == one
     return found
 
 
 def open_crypto() -> dict[str, EventListing]:
     """Every hourly bracket event whose open markets were recorded, by ticker, as it was first seen."""
     rows = (row for day in days("quotes/crypto_hourly") for row in documents(f"{day}.jsonl.gz"))
-    return _first_seen({**row["current"], "series_ticker": row["series"]} for row in rows if "outcomes" in row["current"])
+    return _first_seen(
+        {**row["current"], "series_ticker": row["series"]} for row in rows if "outcomes" in row["current"]
+    )
 
 
 def open_macro() -> dict[str, EventListing]:
     """The same of published-value ladders."""
     rows = (row for day in days("quotes/econ_prints") for row in documents(f"{day}.jsonl.gz"))
-    return _first_seen({**event, "series_ticker": row["series"]} for row in rows for event in row["open_events"]["events"])
+    return _first_seen(
+        {**event, "series_ticker": row["series"]} for row in rows for event in row["open_events"]["events"]
+    )
 
 
 def _first_seen(events: Iterable[Json]) -> dict[str, EventListing]:

@@ -59,7 +59,9 @@ class Found:
 
     def of(self, grade: Grade) -> list[Lock]:
         """Locks of one grade, by time and event."""
-        return sorted((one for one in self.locks if one.certificate.grade is grade), key=lambda one: (one.at, one.event))
+        return sorted(
+            (one for one in self.locks if one.certificate.grade is grade), key=lambda one: (one.at, one.event)
+        )
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Keeps a storm of errors from becoming a flood of messages: pure decisions, no I/O.
 
-Opportunities, basket ends and settlements are told one by one, each once. Changed groups, errors and alarms of one kind
+Opportunities, basket ends, settlements and changed groups are told one by one, each once. Errors and alarms of one kind
 open a window of a minute: the first is told at once, the others are counted, and when the minute is over one summary
 tells them.
 """
@@ -14,7 +14,7 @@ from kalshi_arb.alert_text import one_line
 from kalshi_arb.ports import Alert, AlertDigest, AlertKind, AlertWindow
 
 WINDOW_MS = 60_000
-_GROUPED = frozenset({AlertKind.RELATION, AlertKind.ERROR, AlertKind.ALARM})
+_GROUPED = frozenset({AlertKind.ERROR, AlertKind.ALARM})
 _NAMES = re.compile(r"\S*\d\S*")
 _SHOWN = 500
 

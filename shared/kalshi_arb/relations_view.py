@@ -54,6 +54,7 @@ def summary(record: GroupRecord) -> Json:
         "edge_states": len(record.group.edge_states),
         "version": record.number,
         "since_ms": record.since_ms,
+        "closes_ms": min(market.close_ms for market in record.group.markets),
     }
 
 
@@ -72,9 +73,7 @@ def group_view(record: GroupRecord, history: Iterable[HistoryEntry]) -> Json:
             {
                 "name": state.name,
                 "basis": state.basis.value,
-                "pays": [
-                    ticker for ticker, payout in zip(group.tickers, state.yes_payouts, strict=True) if payout > 0
-                ],
+                "pays": [ticker for ticker, payout in zip(group.tickers, state.yes_payouts, strict=True) if payout > 0],
                 "at_a_price": state.highest is not None,
             }
             for state in group.states[:STATES_SHOWN]

@@ -9,6 +9,7 @@ Listings are read as they were while the event traded. Three questions are asked
 """
 
 import csv
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -21,9 +22,9 @@ from kalshi_arb.domain.money import ONE_DOLLAR
 from kalshi_arb.domain.state_space import Basis, Family, Group
 from kalshi_arb.relations.catalogue import build_groups
 from tests.recordings import (
-    DATA,
     Settled,
     document,
+    in_series,
     listings,
     moments,
     open_crypto,
@@ -53,11 +54,16 @@ class Verdict:
         return Decimal(self.grouped) / self.listed
 
     def told(self) -> str:
-        """For the test's output."""
+        """The figures in one line."""
         return (
             f"{self.settled} settled, {self.listed} with strikes, {self.grouped} grouped ({self.share:.1%}), "
             f"{self.legs} legs, {self.relations} relations, {len(self.contradictions)} contradictions"
         )
+
+
+def show(verdict: Verdict) -> None:
+    """The figures for whoever runs the test with ``-s``."""
+    sys.stdout.write(f"\n{verdict.told()}\n")
 
 
 def judged(settled: Iterable[Settled], known: dict[str, EventListing]) -> Verdict:
@@ -84,10 +90,11 @@ def contradictions(group: Group, settled: Settled) -> list[str]:
     outcome = tuple(ONE_DOLLAR * result for result in results)
     certain = {state.yes_payouts for state in group.states if state.basis is Basis.CERTAIN and state.highest is None}
     found = [] if outcome in certain else [f"{group.group_id}: the outcome is no certain state"]
-    for relation in group.relations:
-        if not relation.kind.holds(tuple(settled.results[ticker] for ticker in relation.tickers)):
-            found.append(f"{group.group_id}: {relation.kind.value} of {relation.tickers} does not hold")
-    return found
+    return found + [
+        f"{group.group_id}: {relation.kind.value} of {relation.tickers} does not hold"
+        for relation in group.relations
+        if not relation.kind.holds(tuple(settled.results[ticker] for ticker in relation.tickers))
+    ]
 
 
 def at_value(listing: EventListing, value: Decimal) -> dict[str, bool]:
@@ -132,7 +139,7 @@ def test_every_settled_bracket_event_has_a_group_that_its_settlement_agrees_with
     crypto: dict[str, Settled], brackets: dict[str, EventListing]
 ) -> None:
     verdict = judged(crypto.values(), brackets)
-    print(verdict.told())
+    show(verdict)
     assert verdict.contradictions == ()
     assert (verdict.settled, verdict.listed, verdict.legs) == (308, 250, 37_825)
     assert verdict.share >= TARGET
@@ -149,29 +156,27 @@ def test_the_published_value_names_the_bracket_that_paid(
 
 
 def test_settled_bracket_events_whose_texts_were_recorded_agree_as_well(crypto: dict[str, Settled]) -> None:
-    """The reviewed wording is applied here, as it is on the exchange."""
-    texts = {one.event_ticker: replace(one, series_ticker=one.event_ticker.partition("-")[0])
-             for moment in moments("rest/markets") for one in moment.listings}  # fmt: skip
-    worded = {event: with_series(one) for event, one in texts.items()}
-    verdict = judged((one for event, one in crypto.items() if event in worded), worded)
-    print(verdict.told())
+    """The reviewed wordings are applied here. These replies name no series; the settlements of the same events do."""
+    worded = {
+        one.event_ticker: in_series(one, crypto[one.event_ticker].series_ticker)
+        for moment in moments("rest/markets")
+        for one in moment.listings
+        if one.event_ticker in crypto
+    }
+    verdict = judged((crypto[event] for event in worded), worded)
+    show(verdict)
     assert verdict.contradictions == ()
-    assert verdict.grouped == verdict.listed == verdict.settled > 0
-
-
-def with_series(listing: EventListing) -> EventListing:
-    """These replies name no series; the quotes of the same events do."""
-    markets = tuple(
-        replace(one, market=replace(one.market, series_ticker=listing.series_ticker)) for one in listing.markets
-    )
-    return replace(listing, markets=markets)
+    assert (verdict.settled, verdict.listed, verdict.grouped, verdict.legs) == (2, 2, 2, 263)
+    for listing in worded.values():
+        (group,) = build_groups([listing]).groups
+        assert any("registry entry" in sentence for sentence in group.certificate)
 
 
 def test_every_settled_ladder_of_published_values_agrees() -> None:
     recorded("quotes/econ_prints")
     settled, ladders = settled_macro(), open_macro()
     verdict = judged(settled.values(), ladders)
-    print(verdict.told())
+    show(verdict)
     assert verdict.contradictions == ()
     assert (verdict.settled, verdict.listed, verdict.grouped, verdict.legs) == (7, 3, 3, 41)
     for event in settled.keys() & ladders.keys():
@@ -195,14 +200,14 @@ def test_every_finalized_game_agrees() -> None:
     for wire in reply["markets"]:
         if wire["result"]:
             results.setdefault(wire["event_ticker"], {})[wire["ticker"]] = wire["result"] == "yes"
-    verdict = judged((Settled(event, found, "") for event, found in results.items()), open_games)
-    print(verdict.told())
+    verdict = judged((Settled(event, "", found, "") for event, found in results.items()), open_games)
+    show(verdict)
     assert verdict.contradictions == ()
     assert (verdict.settled, verdict.listed, verdict.grouped, verdict.legs) == (21, 21, 21, 42)
     assert all(build_groups([open_games[event]]).groups[0].family is Family.GAME for event in results)
 
 
-def test_a_quarter_hour_market_pays_where_its_strike_says_and_is_in_no_group(crypto: dict[str, Settled]) -> None:
+def test_a_quarter_hour_market_pays_where_its_strike_says_and_is_in_no_group() -> None:
     """One market an event: nothing to relate. The listing carries the strike type that the series has."""
     with recorded("ws/settlement_labels.csv").open() as text:
         labels = list(csv.DictReader(text))
@@ -229,5 +234,3 @@ def test_a_wrong_settlement_would_be_seen(crypto: dict[str, Settled], brackets: 
     assert contradictions(group, one) == []
     assert contradictions(group, replace(one, results={**one.results, loser: True})) != []
     assert contradictions(group, replace(one, results=nobody)) == [f"{group.group_id}: the outcome is no certain state"]
-
-

@@ -1,84 +1,40 @@
 """The registry against the recorded rules texts: every entry is met by a text, and every reading by its fields."""
 
-import gzip
-import json
 from collections.abc import Iterator
-from datetime import datetime
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from functools import cache
 
-import pytest
-
-from kalshi_arb.domain.fees import FeeSchedule, FeeType
-from kalshi_arb.domain.grid import CENT_GRID
-from kalshi_arb.domain.listing import EventListing, ListedMarket
-from kalshi_arb.domain.market import Market, MarketStatus, StrikeType
+from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Family
 from kalshi_arb.relations.assembly import Reason
 from kalshi_arb.relations.catalogue import build_groups
 from kalshi_arb.relations.reviewed import REVIEWED
-
-REST = Path(__file__).resolve().parents[3] / "shared" / "data" / "rest"
-ABSENT = frozenset({"early_close_condition", "can_close_early"})
-TYPES = {kind.value: kind for kind in StrikeType if kind is not StrikeType.OTHER}
+from tests.recordings import document, in_series, listings, moments
 
 
-def read(path: Path) -> Any:
-    if not path.exists():
-        pytest.skip(f"the recording {path.name} is not on this machine")
-    with gzip.open(path, "rt") as text:
-        return json.load(text)
+def recorded_texts() -> Iterator[tuple[str, str]]:
+    """The rules text of every recorded market, and its series."""
+    found = [one for moment in moments("rest/events_sports_nested") for one in moment.listings]
+    replies = (document("rest/combo_priced_markets.json.gz")["legs"], document("rest/markets_settled.json.gz"))
+    found += [with_series(one) for reply in replies for one in listings(reply)]
+    for listing in (*found, *brackets()):
+        yield from ((listing.series_ticker, one.rules or "") for one in listing.markets)
 
 
-def text_of(wire: dict[str, Any]) -> str:
-    return f"{wire['rules_primary']}\n{wire.get('rules_secondary') or ''}"
+def with_series(listing: EventListing) -> EventListing:
+    """These replies name no series."""
+    return in_series(listing, listing.event_ticker.partition("-")[0])
 
 
-def recorded() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every recorded market with rules text, and its series."""
-    for event in read(REST / "events_sports_nested.json.gz"):
-        yield from ((event["series_ticker"], wire) for wire in event["markets"])
-    combos = read(REST / "combo_priced_markets.json.gz")
-    wires = [*read(REST / "markets_settled.json.gz")["markets"], *combos["legs"].values()]
-    for path in sorted((REST / "markets").glob("*.gz")):
-        wires += read(path).values()
-    yield from ((wire["event_ticker"].partition("-")[0], wire) for wire in wires)
-
-
-def listed(wire: dict[str, Any], series: str) -> ListedMarket:
-    def strike(name: str) -> Decimal | None:
-        return None if wire.get(name) is None else Decimal(str(wire[name]))
-
-    close_ms = round(datetime.fromisoformat(wire["close_time"]).timestamp()) * 1000
-    market = Market(
-        wire["ticker"], wire["event_ticker"], series, TYPES.get(wire["strike_type"], StrikeType.OTHER),
-        strike("floor_strike"), strike("cap_strike"), "", wire["title"], CENT_GRID, FeeSchedule(FeeType.QUADRATIC), 0,
-        close_ms, "",
-    )  # fmt: skip
-    return ListedMarket(market, MarketStatus.ACTIVE, text_of(wire), strike_text=wire["strike_type"])
-
-
-def brackets() -> list[EventListing]:
-    events = []
-    for path in sorted((REST / "markets").glob("*.gz")):
-        wires = list(read(path).values())
-        event = wires[0]["event_ticker"]
-        series = event.partition("-")[0]
-        rows = tuple(listed(wire, series) for wire in wires)
-        events.append(
-            EventListing(
-                event, series, event, None, rows, absent=frozenset({"early_close_condition", "can_close_early"})
-            )
-        )
-    return events
+@cache
+def brackets() -> tuple[EventListing, ...]:
+    return tuple(with_series(one) for moment in moments("rest/markets") for one in moment.listings)
 
 
 def test_every_recorded_text_of_a_reviewed_series_is_reviewed_and_no_entry_is_idle() -> None:
     met = set()
-    for series, wire in recorded():
-        entry = REVIEWED.find(series, text_of(wire))
+    for series, text in recorded_texts():
+        entry = REVIEWED.find(series, text)
         if entry is not None:
             assert entry.series == series
             assert entry.reason

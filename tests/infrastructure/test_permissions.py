@@ -92,6 +92,8 @@ BESIDES: dict[str, set[Permission]] = {
     "Detection": {
         ("CandidatesQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
     },
+    # It places through one of two clients, chosen by what the orders are for.
+    "ExecuteWave": NEEDS["trading", "place"],
     "RiskCheck": {("LimitsParameter", "ssm:GetParameter")},
     "Alerts": {("WebhookSecret", "secretsmanager:GetSecretValue"), ("AlertsDeadLetters", "sqs:SendMessage")},
     "Authorizer": {("ApiTokenSecret", "secretsmanager:GetSecretValue")},

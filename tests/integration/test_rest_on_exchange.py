@@ -159,3 +159,21 @@ def test_tls_brings_http2() -> None:
 
 def test_an_exchange_without_combos_answers_with_none(exchange: Exchange) -> None:
     assert list(exchange.data.combo_events()) == []
+
+
+def test_what_changed_is_told_and_events_are_read_by_name(exchange: Exchange) -> None:
+    listings = {one.event_ticker: one for one in exchange.data.open_events()}
+    names = sorted(listings)[:3]
+    read = {one.event_ticker: one for one in exchange.data.events([*names, "KXNOWHERE-1"])}
+    assert sorted(read) == names
+    assert {one.market.ticker for one in read[names[0]].markets} >= {
+        one.market.ticker for one in listings[names[0]].markets
+    }
+    now_ms = exchange.clock.now_ms()
+    everything = exchange.data.changes_since(now_ms - 86_400_000, now_ms)
+    assert set(names) <= everything.event_tickers
+    series = {listings[name].series_ticker for name in names}
+    assert series <= everything.series_tickers
+    later = exchange.data.changes_since(now_ms + 3_600_000, now_ms + 3_600_000)
+    assert (later.event_tickers, later.series_tickers) == (frozenset(), frozenset())
+    assert list(exchange.data.events([])) == []

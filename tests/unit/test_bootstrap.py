@@ -20,7 +20,8 @@ from kalshi_arb.settings import Settings
 from tests.cloud_samples import basket
 
 TABLES = (
-    "books", "groups", "group_history", "opportunities", "baskets", "ledger", "reservations", "status", "alerts", "paper",
+    "books", "groups", "group_history", "opportunities", "baskets", "ledger", "reservations", "status", "alerts",
+    "paper",
 )  # fmt: skip
 ENVIRONMENT = {
     "KALSHI_ARB_MODE": "paper",

@@ -259,6 +259,34 @@ def test_lifecycle_messages_are_passed_on() -> None:
     assert bench.out.messages == [Lifecycle("NEW", "created", NOW)]
 
 
+def test_a_lifecycle_message_names_the_groups_of_its_market_or_event() -> None:
+    bench = Bench()
+    event = LADDER.event_ticker
+    for kind, name, ticker in (
+        ("market_lifecycle_v2", "market_ticker", HARD), ("event_fee_update", "event_ticker", event),
+    ):  # fmt: skip
+        more = ',"event_type":"metadata_updated"' if name == "market_ticker" else ""
+        bench.seq += 1
+        bench.core.frame(
+            f'{{"type":"{kind}","sid":9,"seq":{bench.seq},"msg":{{"{name}":"{ticker}"{more}}}}}', bench.moment()
+        )
+    assert [(one.ticker, one.groups) for one in bench.out.messages] == [
+        (HARD, (LADDER.group_id,)), (event, (LADDER.group_id,)),
+    ]  # fmt: skip
+
+
+def test_nothing_is_offered_of_a_suspended_group_and_what_stands_is_judged_when_it_resumes() -> None:
+    bench = open_bench()
+    bench.core.suspend(frozenset({LADDER.group_id}), bench.moment())
+    bench.lift(20)
+    bench.core.judge(bench.now)
+    assert (bench.sent, bench.core.drops["group_suspended"]) == ([], 1)
+    bench.core.suspend(frozenset(), bench.moment())
+    assert bench.core.has_dirty
+    bench.core.judge(bench.now)
+    assert len(bench.sent) == 1
+
+
 def test_lag_is_the_worst_since_it_was_last_looked_at() -> None:
     bench = Bench()
     assert bench.core.worst_lag_ms is None

@@ -14,8 +14,8 @@ SMALLEST_GROUP = 2
 # A group must be judged in milliseconds. The largest event listed in 2026 had 400 markets.
 LARGEST_GROUP = 500
 FEE_HORIZON_MS = 900_000
-"""A fee change that is due before this is refused now: groups live until the next discovery, which comes every five
-minutes and may fail."""
+"""A fee change that is due before this is refused now: groups live until the next reading, which may fail for a
+while."""
 
 
 @unique

@@ -6,7 +6,7 @@ suspended on a message goes on when a later reading shows it unchanged: later by
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kalshi_arb.domain.group_record import (
     GroupRecord,
@@ -28,6 +28,8 @@ COPY_AGE_MS = 20_000
 """A reading may be a copy of up to 15 seconds (Kalshi API documentation, caching). One that shows no change proves that
 there is none only when it was asked for this long after the message."""
 _SHOWN_SENTENCES = 12
+_MOST_ALERTS = 10
+_SHOWN_GROUPS = 40
 _NOT_TRADING = frozenset({Reason.ALREADY_CLOSED, Reason.NOT_ACTIVE})
 
 
@@ -55,6 +57,7 @@ def plan(
     records: Mapping[str, GroupRecord],
     built: Mapping[str, Group],
     listed: Mapping[str, ListedMarket],
+    refused: Callable[[Group], tuple[str, ...]],
     *,
     read_ms: int,
     now_ms: int,
@@ -64,6 +67,7 @@ def plan(
     :param records: kept groups that the reading says everything about, by id
     :param built: the groups it forms, by id
     :param listed: its markets by ticker
+    :param refused: why a group's markets do not form it as they were read, in words
     :param read_ms: when the first of it was asked for, UTC milliseconds
     """
     differences: list[Difference] = []
@@ -77,10 +81,21 @@ def plan(
                 resumed.append(record)
             continue
         words = difference(record.group, group)
+        if group is None:
+            words = (*words, *_market_changes(record.group, listed), *refused(record.group))
         ordinary = _is_ordinary(record.group, group, listed, now_ms)
         differences.append(Difference(record, group, words, ordinary))
     accepted = tuple(group for group_id, group in built.items() if group_id not in records)
     return Plan(tuple(differences), accepted, tuple(resumed))
+
+
+def _market_changes(old: Group, listed: Mapping[str, ListedMarket]) -> tuple[str, ...]:
+    """What is different about the markets of a group that is no more."""
+    now = tuple(listed[one.ticker].market if one.ticker in listed else one for one in old.markets)
+    missing = tuple(f"{one.ticker} is not listed any more." for one in old.markets if one.ticker not in listed)
+    if now == old.markets:
+        return missing
+    return (*missing, *difference(old, replace(old, markets=now, fingerprint="")))
 
 
 def _may_resume(record: GroupRecord, read_ms: int) -> bool:
@@ -149,11 +164,31 @@ def steps(
     return found
 
 
-def alert_of(one: Difference, mode: str, now_ms: int) -> Alert:
+def alerts_of(differences: Iterable[Difference], mode: str, now_ms: int) -> list[Alert]:
+    """One alert for each change that is not ordinary; of very many at once, as when a series' fees change, those beyond
+    the first are told together."""
+    told = [one for one in differences if not one.ordinary]
+    alerts = [_alert(one, mode, now_ms) for one in told[:_MOST_ALERTS]]
+    rest = told[_MOST_ALERTS:]
+    if rest:
+        ids = ", ".join(one.before.group_id for one in rest[:_SHOWN_GROUPS])
+        more = f" and {len(rest) - _SHOWN_GROUPS} more" if len(rest) > _SHOWN_GROUPS else ""
+        alerts.append(
+            Alert(
+                alert_id=_alert_id("\n".join(map(_mark, rest))),
+                kind=AlertKind.RELATION,
+                mode=mode,
+                title=f"{len(rest)} more groups suspended at once",
+                text=f"{ids}{more}. What changed is in the history of each: kalshi-arb relations history GROUP.",
+                created_ms=now_ms,
+            )
+        )
+    return alerts
+
+
+def _alert(one: Difference, mode: str, now_ms: int) -> Alert:
     """The one alert of a change. Its id follows from the two versions, so telling it twice tells it once."""
     record = one.before
-    after = "gone" if one.after is None else one.after.fingerprint
-    parts = f"{record.group_id} {record.since_ms} {record.group.fingerprint} {after}"
     if one.after is None:
         outcome = "It stays out of use."
     elif one.after.assumptions:
@@ -165,13 +200,22 @@ def alert_of(one: Difference, mode: str, now_ms: int) -> Alert:
         outcome = f"As it is now it is active as version {record.number + 1}."
     ended = " Its approval has ended." if record.approval is not None else ""
     return Alert(
-        alert_id=f"relation-{hashlib.sha256(parts.encode()).hexdigest()[:20]}",
+        alert_id=_alert_id(_mark(one)),
         kind=AlertKind.RELATION,
         mode=mode,
         title=f"Group {record.group_id} suspended",
         text=f"{_shortened(one.words)} {outcome}{ended}",
         created_ms=now_ms,
     )
+
+
+def _mark(one: Difference) -> str:
+    after = "gone" if one.after is None else one.after.fingerprint
+    return f"{one.before.group_id} {one.before.since_ms} {one.before.group.fingerprint} {after}"
+
+
+def _alert_id(mark: str) -> str:
+    return f"relation-{hashlib.sha256(mark.encode()).hexdigest()[:20]}"
 
 
 def problem_alert(problem: str, mode: str, now_ms: int) -> Alert:

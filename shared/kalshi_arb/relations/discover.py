@@ -21,7 +21,7 @@ from kalshi_arb.domain.state_space import Family, Group
 from kalshi_arb.ports import GroupStore, Listings, Notifier, StatusStore
 from kalshi_arb.relations.assembly import FEE_HORIZON_MS, Refusal
 from kalshi_arb.relations.catalogue import Catalogue
-from kalshi_arb.relations.changes import alert_of, plan, problem_alert, steps, suspensions
+from kalshi_arb.relations.changes import alerts_of, plan, problem_alert, steps, suspensions
 from kalshi_arb.relations.mirror import GroupMirror
 from kalshi_arb.relations.user import NO_USER_RELATIONS, UserRelations
 from kalshi_arb.relations.user_kept import KeptUserRelations
@@ -30,7 +30,9 @@ from kalshi_arb.schemas import Lifecycle
 logger = logging.getLogger(__name__)
 
 COMPONENT = "discovery"
-CURSOR = "discovery-cursor"
+# Two items, because a sweep and a look may be under way at once.
+SWEEPS = "discovery-sweeps"
+LOOKS = "discovery-looks"
 SWEEP_EVERY_MS = 24 * 3_600_000
 # A sweep that takes longer than this has died.
 SWEEP_PATIENCE_MS = 300_000
@@ -120,7 +122,7 @@ class Discovery:
         :raises StoreError: the groups or the status could not be read or written.
         """
         now_ms = self._clock.now_ms()
-        cursor = self._cursor()
+        cursor = self._cursor(SWEEPS)
         due = now_ms - cursor.get("swept_ms", 0) >= SWEEP_EVERY_MS or not self._user_relations.is_current()
         if due and now_ms - cursor.get("sweeping_ms", 0) >= SWEEP_PATIENCE_MS:
             return self.sweep()
@@ -129,21 +131,22 @@ class Discovery:
     def sweep(self) -> DiscoveryReport:
         """Read everything. Errors as :meth:`run`."""
         read_ms = self._clock.now_ms()
-        self._move_cursor(sweeping_ms=read_ms)
+        self._move_cursor(SWEEPS, sweeping_ms=read_ms)
         try:
             report = self._sweep(read_ms)
         except ExchangeError:
-            self._move_cursor(sweeping_ms=0)
+            self._move_cursor(SWEEPS, sweeping_ms=0)
             raise
         # What changed while pages were read is read again by the next look.
-        self._move_cursor(sweeping_ms=0, swept_ms=read_ms, combos_ms=read_ms, looked_ms=read_ms)
+        self._move_cursor(LOOKS, combos_ms=read_ms, looked_ms=read_ms)
+        self._move_cursor(SWEEPS, sweeping_ms=0, swept_ms=read_ms)
         return report
 
     def look(self) -> DiscoveryReport:
         """Read what changed since the last look, what is suspended, and what has ended. Does nothing so soon after
         another one. Errors as :meth:`run`."""
         read_ms = self._clock.now_ms()
-        cursor = self._cursor()
+        cursor = self._cursor(LOOKS)
         looked_ms = cursor.get("looked_ms")
         if looked_ms is None or read_ms - looked_ms < LOOK_EVERY_MS:
             # Before the first sweep there is nothing to compare with.
@@ -164,7 +167,7 @@ class Discovery:
                 )
         reading = self._read(events, read_ms, with_combos=with_combos)
         counts = self._settle(reading)
-        self._move_cursor(looked_ms=read_ms, **({"combos_ms": read_ms} if with_combos else {}))
+        self._move_cursor(LOOKS, looked_ms=read_ms, **({"combos_ms": read_ms} if with_combos else {}))
         return self._report(counts, len(reading.listings), None)
 
     def heard(self, messages: Sequence[Lifecycle], *, reminded: bool) -> None:
@@ -329,13 +332,13 @@ class Discovery:
         """Bring the accepted groups to what was read. Returns how many steps of each kind were written."""
         now_ms = self._clock.now_ms()
         listed = {one.market.ticker: one for listing in reading.listings for one in listing.markets}
-        decided = plan(reading.records, reading.built, listed, read_ms=reading.read_ms, now_ms=now_ms)
+        refused = _refused(reading.catalogue)
+        decided = plan(reading.records, reading.built, listed, refused, read_ms=reading.read_ms, now_ms=now_ms)
         counts: Counter[str] = Counter()
         stops = suspensions(decided.differences, now_ms=now_ms)
         counts.update(self._write(stops))
-        for one in decided.differences:
-            if not one.ordinary:
-                self._notifier.publish(alert_of(one, self._mode, now_ms))
+        for alert in alerts_of(decided.differences, self._mode, now_ms):
+            self._notifier.publish(alert)
         records = dict(reading.records) | {one.group_id: one.after for one in stops if one.after is not None}
         near = _near(reading.catalogue)
         counts.update(self._write(steps(decided, records, near, read_ms=reading.read_ms, now_ms=now_ms)))
@@ -353,12 +356,12 @@ class Discovery:
 
     # Status
 
-    def _cursor(self) -> dict[str, int]:
-        kept = self._status.get(CURSOR) or {}
+    def _cursor(self, name: str) -> dict[str, int]:
+        kept = self._status.get(name) or {}
         return {name: value for name, value in kept.items() if isinstance(value, int)}
 
-    def _move_cursor(self, **moments: int) -> None:
-        self._status.put(CURSOR, {**self._cursor(), **moments})
+    def _move_cursor(self, name: str, **moments: int) -> None:
+        self._status.put(name, {**self._cursor(name), **moments})
 
     def _report(
         self, counts: Mapping[str, int], events: int, sizes: Mapping[str, object] | None
@@ -388,6 +391,14 @@ class Discovery:
 def _near(catalogue: Catalogue) -> Callable[[Group], tuple[str, ...]]:
     def words(group: Group) -> tuple[str, ...]:
         return tuple(map(refusal_text, catalogue.refusals_near(group)[:_NEARBY_SHOWN]))
+
+    return words
+
+
+def _refused(catalogue: Catalogue) -> Callable[[Group], tuple[str, ...]]:
+    def words(group: Group) -> tuple[str, ...]:
+        refusals = [one for one in catalogue.refusals_near(group) if not one.group_id]
+        return tuple(f"Refused: {refusal_text(one)}." for one in refusals if set(one.markets) & set(group.tickers))
 
     return words
 

@@ -94,6 +94,10 @@ def build_exclusive(listing: EventListing, members: Sequence[ListedMarket], regi
 
 def _nested(texts: Sequence[str]) -> bool:
     """Whether two different texts say the same by different dates or with different thresholds of one direction."""
+    parts = [text.partition("\n") for text in texts]
+    if len({second for _, _, second in parts}) == 1:
+        # What they share tells none of them apart.
+        texts = [first for first, _, _ in parts]
     found: dict[str, str] = {}
     for text in texts:
         bare = rung(text)

@@ -83,6 +83,7 @@ def _grid(grid: PriceGrid) -> str:
     return " ".join(f"{band['start']}-{band['end']}/{band['step']}" for band in grid_to_wire(grid))
 
 
+@lru_cache(maxsize=65_536)
 def print_number(strike: Decimal | None) -> str | None:
     """The same text for 93, 93.0 and 9.3E+1, so that a different spelling is not a different contract."""
     return None if strike is None else f"{strike.normalize():f}"

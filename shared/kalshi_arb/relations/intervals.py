@@ -19,6 +19,7 @@ Which markets pay at a place is kept as the bits of one integer, so that a place
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
+from functools import lru_cache
 from itertools import chain, combinations, pairwise
 
 from kalshi_arb.domain.errors import ProofError
@@ -75,6 +76,7 @@ def first_strike(market: Market) -> Decimal:
     return strike
 
 
+@lru_cache(maxsize=65_536)
 def print_strike(strike: Decimal) -> str:
     """A strike for a person: plain notation, no trailing zeros."""
     text = f"{strike:f}"
@@ -105,7 +107,13 @@ def display_tick(strikes: Sequence[Decimal]) -> Decimal:
 
     55,700 beside 55,799.99 is shown in hundredths, 76 beside 77 in whole numbers.
     """
-    return Decimal(1).scaleb(min([0, *(int(strike.normalize().as_tuple().exponent) for strike in strikes)]))
+    finest = min([0, *map(_exponent, strikes)])
+    return Decimal(1).scaleb(finest)
+
+
+@lru_cache(maxsize=65_536)
+def _exponent(strike: Decimal) -> int:
+    return int(strike.normalize().as_tuple().exponent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,7 @@ def line_cells(
     certain: set[int] = set()
     for place, spot in enumerate(spots):
         if not spot.unknown:
-            _merge(found, _Merged(place, spot.basis, spot.payers, None))
+            _merge(found, place, spot.basis, spot.payers, None)
             if spot.basis is Basis.CERTAIN:
                 certain.add(spot.payers)
     for place, spot in enumerate(spots):
@@ -155,16 +163,12 @@ def line_cells(
             continue
         if len(spot.unknown) > _MOST_UNKNOWN:
             raise ProofError(f"{len(spot.unknown)} markets leave open what they pay {spot.name}")
-        readings = [
-            _Merged(place, Basis.POSSIBLE, spot.payers | sum([1 << index for index in counted]), counted)
-            for counted in _subsets(spot.unknown)
-        ]
-        if not any(reading.payers in certain for reading in readings):
-            # The value can be here and one reading is true. With no certain state beside it the usual reading (both
-            # ends included) must count, or a bundle that breaks in every reading would seem merely conditional.
-            readings[-1].basis = Basis.CERTAIN
+        readings = [(spot.payers | _bits(counted), counted) for counted in _subsets(spot.unknown)]
+        # The value can be here and one reading is true. With no certain state beside it the usual reading (both ends
+        # included) must count, or a bundle that breaks in every reading would seem merely conditional.
+        usual = readings[-1] if certain.isdisjoint([payers for payers, _ in readings]) else None
         for reading in readings:
-            _merge(found, reading)
+            _merge(found, place, Basis.CERTAIN if reading is usual else Basis.POSSIBLE, *reading)
     ordered = sorted(found.values(), key=lambda merged: merged.place)
     return tuple(Cell(_name(markets, spots[one.place], one), one.basis, one.payers) for one in ordered)
 
@@ -204,10 +208,12 @@ class _Merged:
     others: int = 0
 
 
-def _merge(found: dict[int, _Merged], new: _Merged) -> None:
-    known = found.get(new.payers)
-    if known is None or (known.basis is Basis.POSSIBLE and new.basis is Basis.CERTAIN):
-        found[new.payers] = new
+def _merge(
+    found: dict[int, _Merged], place: int, basis: Basis, payers: int, counted: tuple[int, ...] | None
+) -> None:  # fmt: skip
+    known = found.get(payers)
+    if known is None or (known.basis is Basis.POSSIBLE and basis is Basis.CERTAIN):
+        found[payers] = _Merged(place, basis, payers, counted)
     else:
         known.others += 1
 
@@ -277,6 +283,13 @@ def _empty_spots(cuts: Sequence[Decimal]) -> list[_Spot]:
         above = f"between {name} and {names[number + 1]}" if number + 1 < len(names) else f"above {name}"
         spots.append(_Spot(above, Basis.CERTAIN, 0, []))
     return spots
+
+
+def _bits(indexes: Sequence[int]) -> int:
+    bits = 0
+    for index in indexes:
+        bits |= 1 << index
+    return bits
 
 
 def _subsets(items: Sequence[int]) -> list[tuple[int, ...]]:

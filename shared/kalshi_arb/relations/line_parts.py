@@ -14,6 +14,7 @@ from kalshi_arb.relations.intervals import is_floor, print_strike, strikes_of
 from kalshi_arb.relations.registry import Entry, LineReading, Observable, Registry
 from kalshi_arb.relations.wordings import Doubt, doubt, stated_moments, statement
 
+_NO_DIGITS = str.maketrans("", "", "0123456789")
 # Types that carry no structure by design; any other text that is not known here is an unknown type.
 _UNSTRUCTURED = frozenset({"custom", "structured", "functional"})
 
@@ -119,8 +120,9 @@ def line_part(listing: EventListing, subject: str, members: Sequence[ListedMarke
         # Contracts of one event that end at different times may observe different values.
         raise RefusedError(Reason.CLOSE_TIMES, "they close at different times, so they may observe different values")
     same_early_close(members, listing.absent)
-    known = [one.rules for one in members if one.rules]
-    if len({statement(text) for text in known}) > 1:
+    # Texts that differ in digits alone make one statement, and most of an event's do.
+    known = {one.rules.translate(_NO_DIGITS): one.rules for one in members if one.rules}
+    if len({statement(text) for text in known.values()}) > 1:
         raise RefusedError(Reason.STATEMENTS, "their rules texts differ in more than strikes and comparisons")
     entries = [registry.find(one.market.series_ticker, one.rules) for one in members]
     readings = [entry.line if entry is not None else None for entry in entries]

@@ -15,6 +15,8 @@ from kalshi_arb.domain.market import StrikeType
 
 # Names, dates and numbers begin with a capital or a digit; what is left is the wording that a series' markets share.
 _NAMES = re.compile(r"(?:\b[A-Z0-9][\w'\u2019&:/-]*[^\w$]*)+")
+# A number's sign belongs to the number.
+_SIGNS = re.compile(r"(?<!\S)[-\u2212](?=[$\u20ac]?\d)")
 _RUNS = re.compile(r"_(?: _)+")
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
 # Numbers with what is written onto them (50K, 98.6%, 25bps), but not those of a day, a time or a year.
@@ -42,7 +44,7 @@ def wording(text: str) -> str:
 
 @lru_cache(maxsize=16_384)
 def _bare(part: str) -> str:
-    return " ".join(_NAMES.sub("_ ", part).split())
+    return " ".join(_NAMES.sub("_ ", _SIGNS.sub("", part)).split())
 
 
 def statement(text: str) -> str:
@@ -71,8 +73,11 @@ _AFTER_STRIKE = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_COMPARISON = 40
-# 5 is not the number in 5,000, 5.5 or 50, but it is in 5.0.
+# 5 is not the number in 5,000, 5.5 or 50, but it is in 5.0, and 0.2 is in 0.20.
 _MORE_DIGITS = re.compile(r"[.,]?\d*[1-9]|\d|,\d")
+_MORE_DECIMALS = re.compile(r"\d*[1-9]")
+_ZEROS = re.compile(r"\.0+")
+_MORE_ZEROS = re.compile(r"0+")
 _SAYS = {
     "up": StrikeType.GREATER,
     "up_equal": StrikeType.GREATER_OR_EQUAL,
@@ -100,6 +105,8 @@ def doubt(text: str, strike_type: StrikeType, strike: Decimal) -> Doubt:
     about it raises no doubt."""
     plain = f"{strike.normalize():f}"
     written = {plain, f"{strike.normalize():,f}"}
+    if plain.startswith("0."):
+        written.add(plain[1:])
     said = {kind for number in written for kind in _said(text, number)}
     if not said or strike_type in said:
         return Doubt.NONE
@@ -108,11 +115,16 @@ def doubt(text: str, strike_type: StrikeType, strike: Decimal) -> Doubt:
 
 def _said(text: str, number: str) -> Iterator[StrikeType]:
     """What the words beside each place where a number stands say of it."""
+    has_decimals = "." in number
+    more, zeros = (_MORE_DECIMALS, _MORE_ZEROS) if has_decimals else (_MORE_DIGITS, _ZEROS)
     start = text.find(number)
     while start >= 0:
         end = start + len(number)
         before = text[max(0, start - 1) : start]
-        alone = not before.isalnum() and before not in {".", ","} and not _MORE_DIGITS.match(text, end)
+        alone = not before.isalnum() and before not in {".", ","} and not more.match(text, end)
+        written_out = zeros.match(text, end)
+        if written_out is not None:
+            end = written_out.end()
         if alone:
             found = _BEFORE_STRIKE.search(text, max(0, start - _LONGEST_COMPARISON), start)
             found = found or _AFTER_STRIKE.match(text, end)
@@ -164,12 +176,20 @@ _DOWNWARD = re.compile(
 )
 
 
-@lru_cache(maxsize=16_384)
+# A text without any of these has no rung, and most have none.
+_RUNG_WORDS = (
+    *("before", "by ", "prior to", " than ", "least", "most", "above", "below", "over", "under", "exceed", "+"),
+    *("or more", "or higher", "or greater", "or less", "or lower", "or fewer"),
+)
+
+
 def rung(text: str) -> str | None:
     """A text with its deadline or its comparison in one direction taken out, None when it has neither. Two different
     texts of one rung pay together: "before May", "before June"; "at least 2", "at least 3"."""
-    bare = _DATE.sub("@", text)
-    bare = _BEFORE.sub("<by>", bare)
+    lowered = text.lower()
+    if not any(word in lowered for word in _RUNG_WORDS):
+        return None
+    bare = _BEFORE.sub("<by>", _DATE.sub("@", text))
     bare = _DOWNWARD.sub("<down>", _UPWARD.sub("<up>", bare))
     return bare if sum(mark in bare for mark in ("<by>", "<up>", "<down>")) == 1 else None
 
