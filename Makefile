@@ -5,7 +5,7 @@ ARGS ?=
 N ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help env run crash deploy-local bench-feed fuzz test check lint types lock clean
+.PHONY: help env run crash deploy-local bench-feed bench-relations recordings fuzz test check lint types lock clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,13 @@ bench-feed:  ## our stream, book and screen beside pykalshi and nautilus_trader,
 	@$(PYTHON) infra/env/bootstrap.py .venv .venv-bench
 	@PYTHONPATH=.:shared:feed_container .venv-bench/bin/python -m infra.bench.feed --json $(ARGS)
 
+bench-relations: env  ## what discovery finds, believes wrongly and costs: 96 cases, 4,000 worlds, 75,000 markets
+	@exec $(BIN)/python -m infra.bench.relations $(ARGS)
+
+recordings: env  ## every recording of the exchange beside what is known of it (needs ../shared)
+	@KALSHI_ARB_RECORDINGS=full $(BIN)/pytest --quiet -s tests/contract/test_relations_truth.py \
+	  tests/contract/test_relations_baseline.py tests/contract/test_relations_catalogue.py
+
 fuzz: env  ## 100,000 mutated frames and 20,000 mutated replies: the long form of what the tests try
 	@KALSHI_ARB_FUZZ=full $(BIN)/pytest --quiet tests/property/test_stream_fuzz.py tests/property/test_rest_fuzz.py
 
@@ -35,7 +42,7 @@ test:  ## environment, lint, types, all tests with coverage
 	@$(MAKE) --no-print-directory check
 	@echo "tests ..."
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest --numprocesses 3 --cov --cov-report=term:skip-covered --quiet $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --cov --cov-report=term:skip-covered --quiet $(ARGS)
 	@for room in domain detection execution risk; do \
 	  $(BIN)/coverage report --include="shared/kalshi_arb/$$room/*" --format=total | \
 	    awk -v room=$$room '{ print "branch coverage of " room ": " $$1 " %"; exit ($$1 < 90) }' || exit 1; done
