@@ -7,7 +7,7 @@ import httpx
 from kalshi_arb.domain.paper import ASSUMPTION
 from tests.stand_in import kalshi_stand_in
 
-SECONDS = 12
+SECONDS = 20
 
 
 def test_a_paper_run_trades_and_its_books_balance(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A strike, then a rule sentence changes on the embedded exchange: over real sockets, from the stream to the risk check.
+"""A strike, then a rule sentence changes on the embedded exchange: from stream to risk check, over real sockets.
 
 The order of events is what is asserted. The one duration that is, from the exchange's own time stamp to the suspension,
 has a limit far above what it takes.
