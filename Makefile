@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 N ?= 10
+GROUPS_TRIED ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help env run crash deploy-local bench-feed bench-relations recordings fuzz test check lint types lock clean
+.PHONY: help env run crash deploy-local bench-feed bench-relations bench-detect bench-startup exact recordings fuzz test check lint types lock clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +30,16 @@ bench-feed:  ## our stream, book and screen beside pykalshi and nautilus_trader,
 
 bench-relations: env  ## what discovery finds, believes wrongly and costs: 96 cases, 4,000 worlds, 75,000 markets
 	@exec $(BIN)/python -m infra.bench.relations $(ARGS)
+
+bench-detect: env  ## exact solvers and screen beside PuLP+CBC and HiGHS, on the same books (JSON)
+	@$(BIN)/python -m infra.bench.detect --json $(ARGS)
+	@$(BIN)/python -m infra.bench.detect_universe --json $(ARGS)
+
+bench-startup: env  ## how long the detection handler takes to import, in fresh processes (JSON)
+	@exec $(BIN)/python -m infra.bench.startup --json $(ARGS)
+
+exact: env  ## random groups against an independent integer program (GROUPS_TRIED=20000) against an independent integer program
+	@KALSHI_ARB_EXACT=$(GROUPS_TRIED) $(BIN)/pytest --quiet -s tests/property/test_solvers_exact.py
 
 recordings: env  ## every recording of the exchange beside what is known of it (needs ../shared)
 	@KALSHI_ARB_RECORDINGS=full $(BIN)/pytest --quiet -s tests/contract/test_relations_truth.py \
@@ -62,6 +73,8 @@ lock:  ## resolve the requirements again (needs uv) into hashed files that name 
 	@for name in 3.11:infra/env/requirements 3.11:infra/env/sam 3.13:infra/env/sdk 3.12:infra/env/bench; do \
 	  uv pip compile --quiet --universal --python-version $${name%%:*} --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate $${name#*:}.in -o $${name#*:}.txt; done
+	@uv pip compile --quiet --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate -c infra/env/requirements.txt solver_layer/requirements.in -o solver_layer/requirements.txt
 	@for name in shared/requirements feed_container/requirements; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate -c infra/env/requirements.txt $$name.in -o $$name.txt; done

@@ -1,7 +1,7 @@
 """Recordings of the real exchange as listings and books, one event at one moment at a time.
 
 Listings come from the product's own reader of recorded payloads (:mod:`kalshi_arb.kalshi.recorded`), books on tape from
-the embedded exchange's reader of tapes (:mod:`infra.exchange.tape`). What is read into a recording beside that is said
+the reader of tapes (:mod:`kalshi_arb.kalshi.tape`). What is read into a recording beside that is said
 here, in one place:
 
 - weather books name no event: a series, a closing time and what tickers share up to their last dash make one
@@ -21,13 +21,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from infra.exchange.tape import BookLevel, TapePass, read_recording, time_ms
 from infra.exchange.tape_terms import load_tape
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price, count_from_wire, price_from_wire
 from kalshi_arb.kalshi.recorded import Recording
+from kalshi_arb.kalshi.tape import BookLevel, TapePass, read_recording, time_ms
 
 Json = dict[str, Any]
 

@@ -20,7 +20,7 @@ from kalshi_arb.detection.detect import Detector
 from kalshi_arb.detection.screen import Screen
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import Precision
-from kalshi_arb.domain.market import MarketStatus
+from kalshi_arb.domain.market import MarketStatus, Netting
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, Cash, Count
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.fakes import (
@@ -58,6 +58,7 @@ class TapeBench:
             groups=self.groups, opportunities=self.store, baskets=MemoryBasketStore(), workflow=MemoryWorkflow(),
             status=MemoryStatusStore(), notifier=MemoryNotifier(), clock=self.clock, mode="simulated",
             precision=Precision.DIRECT, smallest_fill=smallest_fill, max_book_age_ms=5_000,
+            netting=Netting.OFF, free=lambda _: {},
         )  # fmt: skip
         self.discover()
         self.feed.open(self.clock.now_ms())

@@ -6,7 +6,7 @@ inside one millisecond. Complete means that a later ``ts_ms`` was seen, or that 
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from feed.config import FeedConfig
@@ -178,8 +178,8 @@ class FeedCore:
         for group_id, received in dirty.items():
             if self._waiting:
                 self._waiting.pop(group_id, None)
-            edge = self.screen.edge(group_id)
-            if edge is not None and edge > 0:
+            edge = self.screen.gain(group_id)
+            if edge > 0:
                 self._standing.add(group_id)
                 self._offer(group_id, edge, received, now_ms)
             elif self._standing:
@@ -193,8 +193,8 @@ class FeedCore:
             received = self._waiting.pop(group_id)
             # A change that is under way is judged when its millisecond is complete.
             if group_id not in self._dirty:
-                edge = self.screen.edge(group_id)
-                if edge is not None and edge > 0:
+                edge = self.screen.gain(group_id)
+                if edge > 0:
                     self._offer(group_id, edge, Moment(received.utc_ms, now.monotonic_ns), now.utc_ms)
 
     def _offer(self, group_id: str, edge: int, received: Moment, now_ms: int) -> None:
@@ -241,10 +241,7 @@ class FeedCore:
 
     def _is_close(self, ticker: str) -> bool:
         for group_id in self.screen.groups_of(ticker):
-            if group_id in self._watched:
-                return True
-            edge = self.screen.edge(group_id)
-            if edge is not None and edge > self._config.near_edge:
+            if group_id in self._watched or self.screen.is_near(group_id, self._config.near_edge):
                 return True
         return False
 
@@ -298,11 +295,6 @@ class FeedCore:
         book = self.stream.book(ticker)
         if book is not None:
             self._screen(book, now)
-
-    def all_drops(self) -> Mapping[str, int]:
-        """What was dropped by reason, groups of no known structure included."""
-        unjudged = len(self.screen.unjudged)
-        return {**self.drops, **({"group_not_judged": unjudged} if unjudged else {})}
 
 
 def _concerned(groups: Sequence[Group]) -> dict[str, tuple[str, ...]]:

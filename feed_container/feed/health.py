@@ -50,6 +50,8 @@ def status_of(
                 "edge": miss.edge,
                 "edge_dollars": print_decimal(miss.edge, EDGE_DECIMALS),
                 "text": miss.text,
+                "legs": miss.legs,
+                "prices": miss.prices,
             }
             for miss in core.screen.nearest(misses)
         ],

@@ -241,7 +241,7 @@ class FeedService:
             self._publisher.look(Look(self._clock.now_ms()))
 
     def _status(self) -> Status:
-        drops = Counter(self.core.all_drops()) + Counter(self._publisher.drops())
+        drops = self.core.drops + Counter(self._publisher.drops())
         drops["groups_unreadable"] = self._watcher.errors
         return status_of(
             self.core,
@@ -277,7 +277,7 @@ class FeedService:
         self.core.install(screen, groups, self._now())
         self._judge_soon()
         self._commands.set()
-        logger.info("%d groups, %d of them not judged", len(groups), len(screen.unjudged))
+        logger.info("%d groups", len(groups))
 
     def _suspended_from_thread(self, group_ids: frozenset[str]) -> None:
         self._call(lambda: self._suspend(group_ids))

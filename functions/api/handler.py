@@ -69,6 +69,10 @@ def _app() -> APIGatewayHttpResolver:
     def scan() -> Response[str]:
         return _answer(lambda: bootstrap.api().scan(read_scan(_body(app))))
 
+    @app.post("/calc")
+    def calc() -> Response[str]:
+        return _answer(lambda: bootstrap.api().calc(_body(app)))
+
     @app.get("/relations")
     def relations() -> Response[str]:
         return _answer(bootstrap.relations_desk().list)

@@ -24,9 +24,5 @@ class ExchangeStartError(KalshiArbError):
     """The exchange cannot start; the message says what to change."""
 
 
-class TapeError(ExchangeStartError):
-    """A tape, or what describes it, cannot be used; the message names file and line."""
-
-
 class FaultScriptError(KalshiArbError):
     """A fault script cannot be used; the message says what is wrong in it and where. Nothing of it was armed."""

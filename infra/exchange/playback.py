@@ -26,7 +26,6 @@ import msgspec
 from infra.exchange import wire
 from infra.exchange.core import ExchangeCore
 from infra.exchange.quotes import CROWD
-from infra.exchange.tape import BookLevel, TapePass
 from infra.exchange.tape_terms import SERVED, Tape
 from infra.exchange.terms import EventTerms, NewOrder, TimeInForce
 from kalshi_arb.detection.survey import Top, survey
@@ -37,6 +36,7 @@ from kalshi_arb.domain.state_space import Group
 from kalshi_arb.kalshi.fee_reads import FeeReads
 from kalshi_arb.kalshi.mapping import to_listing
 from kalshi_arb.kalshi.models.market import EventWire, SeriesWire
+from kalshi_arb.kalshi.tape import BookLevel, TapePass
 from kalshi_arb.kalshi.wire import read
 from kalshi_arb.relations.catalogue import build_groups
 

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from infra.exchange.figures import BookSample, Levels, Profile, RateFigures, rate_figures
-from infra.exchange.tape import time_ms
 from kalshi_arb.domain.errors import AmountError
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price, count_from_wire, price_from_wire
+from kalshi_arb.kalshi.tape import time_ms
 
 _CRYPTO = ("KXBTC", "KXETH")
 _SAMPLE_MS = 1_000

@@ -1,40 +1,26 @@
 """What the exchange lists for a recording: series, events and markets, from what the tape or its description says.
 
-The description is a JSON file, ``<tape file>.markets.json`` or ``markets.json`` in the tape's folder (the first that is
-there), with facts under the names of :data:`infra.exchange.tape.FACTS`::
-
-    {"version": 1,
-     "markets": {"KXA-1-T93": {"event_ticker": "KXA-1", "strike_type": "less", "cap_strike": 93}},
-     "events":  {"KXA-1": {"series_ticker": "KXA", "mutually_exclusive": false, "close_time": "2026-07-21T05:59:00Z"}},
-     "series":  {"KXA": {"fee_type": "quadratic", "fee_multiplier": 1, "exchange_index": 0}}}
-
-A row's own fact comes first, then its market's, its event's (where row or market name one), its series'. What nobody
-says is listed with what is served instead (``SERVED``); no relation between markets ever comes out of that.
+Where a fact comes from, :mod:`kalshi_arb.kalshi.tape_facts` says. What nobody says is listed with what is served
+instead (``SERVED``); no relation between markets ever comes out of that.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from infra.exchange.errors import TapeError
-from infra.exchange.tape import FACTS, Facts, Recording, find_tapes, read_recording, time_ms
 from infra.exchange.terms import GRIDS, EventTerms, GridName, MarketTerms, SeriesTerms
 from kalshi_arb.domain.errors import DomainError
 from kalshi_arb.domain.fees import MULTIPLIER_DECIMALS, FeeSchedule, FeeType
 from kalshi_arb.domain.grid import grid_from_wire
 from kalshi_arb.domain.market import StrikeType
 from kalshi_arb.domain.money import price_to_wire, scale_decimal
+from kalshi_arb.kalshi.tape import Facts, Recording, TapeError, time_ms
+from kalshi_arb.kalshi.tape_facts import DESCRIPTION, Described, described, read_described
 
 T = TypeVar("T")
 
-DESCRIPTION = "markets.json"
-VERSION = 1
-_PARTS = ("markets", "events", "series")
 _WEEK_MS = 7 * 24 * 3_600_000
 _OWN_SERIES = "TAPE"
 
@@ -88,102 +74,39 @@ def load_tape(names: Iterable[str]) -> Tape:
 
     :raises TapeError: something cannot be used; the message names file and line.
     """
-    recording = read_recording(find_tapes(names))
-    return list_markets(recording, [_read_description(path) for path in _descriptions(recording.files)])
+    return _Lister(read_described(names)).tape()
 
 
-def list_markets(recording: Recording, descriptions: Iterable["Description"] = ()) -> Tape:
-    """The listing of a recording. :raises TapeError: facts that cannot be read or contradict each other."""
-    return _Lister(recording, tuple(descriptions)).tape()
+def list_markets(recording: Recording) -> Tape:
+    """The listing of a recording that nothing else describes.
 
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """One description file: facts by ticker of the market, the event and the series."""
-
-    path: Path
-    markets: Mapping[str, Facts]
-    events: Mapping[str, Facts]
-    series: Mapping[str, Facts]
-
-
-def _descriptions(files: Iterable[Path]) -> list[Path]:
-    found: dict[Path, None] = {}
-    for file in files:
-        beside = (file.with_name(f"{file.name}.{DESCRIPTION}"), file.with_name(DESCRIPTION))
-        found |= dict.fromkeys([path for path in beside if path.is_file()][:1])
-    return list(found)
-
-
-def _read_description(path: Path) -> Description:
-    try:
-        content = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise TapeError(f"{path}: cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TapeError(f"{path}: not JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("version") != VERSION:
-        raise TapeError(f'{path}: not a description of markets: "version" must be {VERSION}')
-    unknown = [name for name in content if name not in ("version", *_PARTS)]
-    parts: list[Mapping[str, Facts]] = []
-    for part in _PARTS:
-        entries = content.get(part, {})
-        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-            raise TapeError(f"{path}: {part} must hold an object for each ticker")
-        unknown += [
-            f"{part}.{ticker}.{name}" for ticker, entry in entries.items() for name in entry if name not in FACTS
-        ]
-        parts.append(entries)
-    if unknown:
-        raise TapeError(f"{path}: unknown: {', '.join(unknown[:5])}; known facts are {', '.join(FACTS)}")
-    return Description(path, *parts)
+    :raises TapeError: facts that cannot be read or contradict each other.
+    """
+    return _Lister(described(recording)).tape()
 
 
 class _Lister:
-    def __init__(self, recording: Recording, descriptions: tuple[Description, ...]) -> None:
-        self._recording = recording
-        self._descriptions = descriptions
+    def __init__(self, told: Described) -> None:
+        self._recording = told.recording
+        self._told = told
         self._missing: Counter[str] = Counter()
-        self._began_ms = recording.passes[0].ms
-        self._ended_ms = recording.passes[-1].ms
-        self._names: dict[tuple[object, ...], str] = {}
+        self._began_ms = told.recording.passes[0].ms
+        self._ended_ms = told.recording.passes[-1].ms
 
     def tape(self) -> Tape:
         members: dict[str, list[tuple[str, Facts]]] = {}
-        for ticker in self._recording.facts:
-            facts = self._known(ticker)
-            members.setdefault(self._event_of(ticker, facts), []).append((ticker, facts))
+        for ticker, facts in self._told.facts.items():
+            members.setdefault(self._told.events[ticker], []).append((ticker, facts))
         series: dict[str, SeriesTerms] = {}
         events = tuple(self._event(name, rows, series) for name, rows in members.items())
+        unnamed = sum(facts.get("event_ticker") is None for facts in self._told.facts.values())
+        if unnamed:
+            self._missing["event_ticker"] = unnamed
         self._missing["result"] = len(self._recording.facts)
         self._check_grids(events)
         return Tape(self._recording, tuple(series.values()), events, dict(sorted(self._missing.items())))
 
     # Facts
-
-    def _known(self, ticker: str) -> Facts:
-        facts = dict(self._recording.facts[ticker])
-        for part, key in (("markets", None), ("events", "event_ticker"), ("series", "series_ticker")):
-            name = ticker if key is None else facts.get(key)
-            for description in self._descriptions:
-                described: Facts = getattr(description, part).get(name, {})
-                facts = {**{fact: value for fact, value in described.items() if value is not None}, **facts}
-        return facts
-
-    def _event_of(self, ticker: str, facts: Facts) -> str:
-        name = facts.get("event_ticker")
-        if name is not None:
-            return self._text(ticker, "event_ticker", name)
-        self._missing["event_ticker"] += 1
-        key = (facts.get("series_ticker"), facts.get("close_time"), ticker.rpartition("-")[0])
-        if key[0] is None or key[1] is None or not key[2]:
-            return ticker
-        known = self._names.get(key)
-        if known is None:
-            # One name for two closing times would put different contracts into one event.
-            number = sum(taken[2] == key[2] for taken in self._names) + 1
-            known = self._names[key] = str(key[2]) if number == 1 else f"{key[2]}-{number}"
-        return known
 
     def _fact(self, ticker: str, facts: Facts, name: str, read: Callable[[object], T], otherwise: T) -> T:
         value = facts.get(name)
@@ -197,11 +120,6 @@ class _Lister:
 
     def _wrong(self, ticker: str, what: str) -> TapeError:
         return TapeError(f"{self._recording.places[ticker]}: {ticker}: {what}")
-
-    def _text(self, ticker: str, name: str, value: object) -> str:
-        if not isinstance(value, str) or not value:
-            raise self._wrong(ticker, f"{name} must be a text, not {value!r}")
-        return value
 
     def _agreed(self, name: str, event: str, values: Iterable[tuple[str, T]]) -> T:
         (_, first), *others = values

@@ -18,12 +18,14 @@ BEATS = {
     "schedule_settlement.json": 2.0,
     "schedule_sweeper.json": 5.0,
     "schedule_alerts.json": 10.0,
+    "schedule_detection.json": 60.0,
 }
 BEAT_FUNCTIONS = {
     "schedule_settlement.json": "SettlementFunction",
     "schedule_sweeper.json": "SweeperFunction",
     "schedule_discovery.json": "DiscoveryFunction",
     "schedule_alerts.json": "AlertsFunction",
+    "schedule_detection.json": "DetectionFunction",
 }
 
 

@@ -24,6 +24,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from infra.checks.layers import LARGEST_LAYERS, size_of
 from infra.local.children import Child
 from infra.local.cloud import EmbeddedCloud
 from infra.local.endpoint import local_client, local_session
@@ -187,13 +188,18 @@ class DeployCheck:
 
     def _build(self, sam: Sam) -> str:
         sam.build()
-        layer = sam.built.parent / "SharedLayer"
-        architecture = read_template(sam.built)["Resources"]["SharedLayer"]["Metadata"]["BuildArchitecture"]
+        return "; ".join(self._layer(sam, name) for name in LARGEST_LAYERS)
+
+    def _layer(self, sam: Sam, name: str) -> str:
+        layer = sam.built.parent / name
+        architecture = read_template(sam.built)["Resources"][name]["Metadata"]["BuildArchitecture"]
         compiled, foreign = compiled_for(layer, architecture)
         if foreign or not compiled:
-            raise DeployCheckError(f"of {compiled} compiled modules in the layer, not for {architecture}: {foreign}")
-        size = sum(path.stat().st_size for path in layer.rglob("*") if path.is_file()) / 2**20
-        return f"layer of {size:.0f} MB with {compiled} compiled modules, all for {architecture}"
+            raise DeployCheckError(f"of {compiled} compiled modules in {name}, not for {architecture}: {foreign}")
+        size = size_of(layer)
+        if size > LARGEST_LAYERS[name]:
+            raise DeployCheckError(f"{name} has {size:.1f} MB, more than {LARGEST_LAYERS[name]}")
+        return f"{name} of {size:.0f} MB with {compiled} compiled modules, all for {architecture}"
 
     def _deployed(self, sam: Sam, parameters: dict[str, str], client: Callable[[str], Any]) -> str:
         sam.deploy(parameters)

@@ -172,7 +172,9 @@ def become_environment(order: dict[str, Any], descriptors: Sequence[int]) -> Non
     for layer in order["layers"]:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         layers += [f"{layer}/python", f"{layer}/python/lib/{version}/site-packages"]
-    sys.path[:] = [order["code"], *layers, *third_party_path()]
+    # Our own code is in the layers alone. What they carry of other packages is compiled for the functions' machine, so
+    # this machine's copies come first.
+    sys.path[:] = [order["code"], *third_party_path(), *layers]
     importlib.invalidate_caches()
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.basket import Basket
-from kalshi_arb.domain.errors import KalshiArbError
+from kalshi_arb.domain.errors import DomainError, KalshiArbError, SolverError
 from kalshi_arb.domain.money import (
     Cash,
     Count,
@@ -39,6 +39,7 @@ LARGEST_LIMIT = 100
 _ALERTS_SHOWN = 20
 _REMEMBERED_GROUPS = 1_000
 _LONGEST_BODY = 1_000
+_LONGEST_CALC = 200_000
 _SCAN_BODY = 'the body must be empty, {} or {"event_ticker": "KX..."}'
 _NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 _COUNTED = ("detection", "risk", "execution", "settlement")
@@ -166,12 +167,6 @@ def basket_view(basket: Basket, titles: Mapping[str, str]) -> Json:
     }
 
 
-def scan_view(report: "ScanReport", titles: Mapping[str, str]) -> Json:
-    """A scan's findings; nothing in it was traded."""
-    view: Json = msgspec.to_builtins(report)
-    return view | {"opportunities": [opportunity_view(found, titles) for found in report.opportunities]}
-
-
 def _amount(cash: Cash | None) -> str | None:
     return None if cash is None else cash_to_wire(cash)
 
@@ -278,11 +273,22 @@ class Api:
 
     def scan(self, event_ticker: str | None) -> Json:
         """Judge one event, or everything accepted, on books read now. Nothing is traded."""
-        report = self._scanner().scan(event_ticker)
-        titles: dict[str, str] = {}
-        for found in report.opportunities:
-            titles |= self._titles_of(found.group_id, found.certificate.fingerprint)
-        return {"mode": self._mode, **scan_view(report, titles)}
+        # Only a scan needs the detection code; a process that only shows things starts without it.
+        from kalshi_arb.scan_view import scan_view
+
+        return {"mode": self._mode, **scan_view(self._scanner().scan(event_ticker))}
+
+    def calc(self, body: str | None) -> Json:
+        """Calculate a bundle by hand, on what the body holds alone. :raises RequestError: it is refused, and why."""
+        from kalshi_arb.calc_view import calc_view, decode_order, to_request
+        from kalshi_arb.detection.calculator import calculate
+
+        if not body or len(body) > _LONGEST_CALC:
+            raise RequestError(f"the body must hold a calculation of at most {_LONGEST_CALC} characters")
+        try:
+            return calc_view(calculate(to_request(decode_order(body), self._clock.now_ms())))
+        except (DomainError, SolverError) as error:
+            raise RequestError(str(error)) from error
 
     def _feed(self, now: int) -> Json:
         """The feed's own status, with its age and whether it can be believed."""

@@ -7,6 +7,7 @@ exchange client and its cryptography alone take a quarter of a second.
 
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from kalshi_arb.api import Api
     from kalshi_arb.aws.secrets import Vault
     from kalshi_arb.detection.detect import Detector
+    from kalshi_arb.detection.rounds import GroupRound
     from kalshi_arb.detection.scan import Scanner
     from kalshi_arb.execution.assess import Assessor
     from kalshi_arb.execution.settle import Settler
@@ -289,9 +291,16 @@ def user_relations(settings: Settings) -> "UserRelations":
 @cache
 def detector() -> "Detector":
     """The use case of the detection function."""
+    from kalshi_arb.detection.allocate import Claim, room
     from kalshi_arb.detection.detect import Detector
 
     own = settings()
+
+    def free(claims: Sequence[Claim]) -> Mapping[str, int]:
+        share = Caller.EXECUTION.share
+        tokens = own.rate_tier.limits.write.capacity * share.write * (100 - share.kept_back) // 100**2
+        return room(claims, limits(own), reservation_store(own).used(), tokens)
+
     return Detector(
         groups=group_store(own),
         opportunities=opportunity_store(own),
@@ -304,6 +313,23 @@ def detector() -> "Detector":
         precision=own.account.precision,
         smallest_fill=Count(own.assumed_smallest_fill),
         max_book_age_ms=own.max_book_age_ms,
+        netting=own.netting,
+        free=free,
+    )
+
+
+@cache
+def group_round() -> "GroupRound":
+    """The scheduled sweep of the detection function."""
+    from kalshi_arb.detection.rounds import GroupRound
+
+    own = settings()
+    return GroupRound(
+        market_data=market_data(own, Caller.SCAN),
+        groups=group_store(own),
+        detector=detector(),
+        status=status_store(own),
+        clock=clock(),
     )
 
 
@@ -319,6 +345,7 @@ def scanner() -> "Scanner":
         clock=clock(),
         precision=own.account.precision,
         smallest_fill=Count(own.assumed_smallest_fill),
+        netting=own.netting,
     )
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -97,6 +97,56 @@ def is_queue_event(event: object) -> bool:
     return isinstance(records, list) and any(
         isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records
     )
+
+
+class Logger(Protocol):
+    """As much of a logger as is needed here."""
+
+    def error(self, msg: object, *args: Any, exc_info: Any = None) -> None:
+        """Write one line."""
+        ...
+
+
+class QueueMessage(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of an SQS record that we read."""
+
+    message_id: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEvent:
+    """An SQS event."""
+
+    Records: tuple[QueueMessage, ...]
+
+
+class Batch(Generic[T]):
+    """Messages of a queue event, each decoded by itself, so that a bad one fails alone.
+
+    :raises SchemaError: the event is not from a queue
+    """
+
+    def __init__(self, event: object, read: Callable[[str], T], log: Logger) -> None:
+        """``read`` turns a body into a message or raises SchemaError; what it refuses is logged and fails."""
+        self._log = log
+        self._failed: list[str] = []
+        self.messages: list[tuple[str, T]] = []
+        """With the ids that :meth:`fail` takes."""
+        for record in parse(event, QueueEvent).Records:
+            try:
+                self.messages.append((record.message_id, read(record.body)))
+            except SchemaError as error:
+                self.fail(record.message_id, error)
+
+    def fail(self, message_id: str, error: Exception) -> None:
+        """Have a message delivered again."""
+        self._log.error("message %s failed: %s", message_id, error, exc_info=error)
+        self._failed.append(message_id)
+
+    def answer(self) -> dict[str, list[dict[str, str]]]:
+        """What a function with partial failures answers (Lambda developer guide, SQS batch item failures)."""
+        return {"batchItemFailures": [{"itemIdentifier": one} for one in self._failed]}
 
 
 def is_scheduled(event: object) -> bool:

@@ -9,6 +9,7 @@ from kalshi_arb.ports import BasketStore, Metrics, StatusStore
 # Component, then the counter's name or the part before its first full stop. What follows it is the metric's detail.
 _COUNTERS = {
     ("detection", "opportunity"): Metric.OPPORTUNITIES,
+    ("detection", "near_miss"): Metric.NEAR_MISSES,
     ("detection", "drop"): Metric.DROPPED,
     ("risk", "refused"): Metric.DROPPED,
     ("execution", "end"): Metric.BASKETS_ENDED,

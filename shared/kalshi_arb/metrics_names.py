@@ -22,6 +22,7 @@ class Metric(StrEnum):
     FEED_GAPS = "FeedGaps"  # holes in the sequence that forced a resynchronisation
     CANDIDATES = "Candidates"  # groups that the screen let through
     OPPORTUNITIES = "Opportunities"  # bundles with a certificate, whatever its grade
+    NEAR_MISSES = "NearMisses"  # judged groups whose distance to a gain could be told
     DROPPED = "Dropped"  # candidates that did not become a basket, baskets that the risk check refused
     BASKETS_ENDED = "BasketsEnded"
     UNKNOWN_ORDERS = "UnknownOrders"  # orders whose outcome the exchange could not tell yet

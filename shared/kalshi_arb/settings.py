@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.kalshi.rate_limit import Tier
 
 PREFIX = "KALSHI_ARB_"
@@ -79,6 +80,9 @@ class Settings(BaseModel):
 
     smallest_fill: Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{0,6})?$")] = Field(
         default="", description="declared smallest fill, 1e-2 contracts; empty means not declared"
+    )
+    netting: Netting = Field(
+        default=Netting.OFF, description="whether the account gets collateral back across the markets of an event"
     )
     book_depth: int = Field(default=20, ge=1, le=100, description="levels a side in candidates and snapshots")
     max_book_age_ms: int = Field(default=5_000, ge=1, description="older books prove nothing")

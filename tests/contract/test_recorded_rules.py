@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kalshi_arb.detection.propose import best_edge, propose
+from kalshi_arb.detection.propose import propose
+from kalshi_arb.detection.screen import best_edge
 from kalshi_arb.domain.listing import EventListing, ListedMarket
 from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import Price

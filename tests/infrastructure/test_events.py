@@ -43,6 +43,7 @@ def test_there_is_one_for_each_trigger_and_no_other() -> None:
         "lifecycle_message.json",
         "scan_on_demand.json",
         "schedule_alerts.json",
+        "schedule_detection.json",
         "schedule_discovery.json",
         "schedule_settlement.json",
         "schedule_sweeper.json",
@@ -73,7 +74,7 @@ def test_the_lifecycle_message_is_one() -> None:
     assert schemas.encode(message) == record.body
 
 
-@pytest.mark.parametrize("name", ["alerts", "discovery", "settlement", "sweeper"])
+@pytest.mark.parametrize("name", ["alerts", "detection", "discovery", "settlement", "sweeper"])
 def test_schedules_send_what_the_template_says(name: str) -> None:
     schedules = dict(TEMPLATE.of_type("AWS::Scheduler::Schedule"))
     event = load(f"schedule_{name}.json")

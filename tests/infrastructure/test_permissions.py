@@ -73,7 +73,7 @@ CONTROL = ("execution/control.py", {("StatusTable", "dynamodb:GetItem")})
 
 MODULES: dict[str, tuple[str, ...]] = {
     "Discovery": ("relations/discover.py", "relations/mirror.py", "relations/user_kept.py"),
-    "Detection": ("detection/detect.py", "detection/scan.py"),
+    "Detection": ("detection/detect.py", "detection/rounds.py", "detection/scan.py", "relations/mirror.py"),
     "RiskCheck": ("risk/check.py", "execution/ending.py"),
     "ExecuteWave": ("execution/waves.py",),
     "Assess": ("execution/assess.py", "execution/ending.py"),
@@ -90,7 +90,10 @@ BESIDES: dict[str, set[Permission]] = {
         *(("LifecycleQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
     },
     "Detection": {
-        ("CandidatesQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+        # What the allocator is told to be free.
+        ("LimitsParameter", "ssm:GetParameter"),
+        ("ReservationsTable", "dynamodb:Scan"),
+        *(("CandidatesQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
     },
     # It places through one of two clients, chosen by what the orders are for.
     "ExecuteWave": NEEDS["trading", "place"],

@@ -125,6 +125,7 @@ def test_only_the_page_is_public(resources: dict[str, Any]) -> None:
         ("get", "/misses"): True,
         ("get", "/drops"): True,
         ("post", "/scan"): True,
+        ("post", "/calc"): True,
         ("get", "/relations"): True,
         ("get", "/relations/group"): True,
         ("get", "/relations/history"): True,

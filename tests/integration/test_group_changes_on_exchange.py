@@ -20,7 +20,7 @@ from kalshi_arb.clock import SystemClock
 from kalshi_arb.detection.detect import Detector
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.group_record import GroupRecord, HistoryKind, SuspensionReason
-from kalshi_arb.domain.market import Outcome
+from kalshi_arb.domain.market import Netting, Outcome
 from kalshi_arb.domain.money import Count
 from kalshi_arb.fakes import (
     MemoryBasketStore,
@@ -92,7 +92,8 @@ class System:
         self.detector = Detector(
             groups=self.groups, opportunities=MemoryOpportunityStore(), baskets=self.baskets,
             workflow=MemoryWorkflow(), status=self.status, notifier=self.notifier, clock=now, mode="simulated",
-            precision=Precision.DIRECT, smallest_fill=Count(100), max_book_age_ms=60_000,
+            precision=Precision.DIRECT, smallest_fill=Count(100), max_book_age_ms=60_000, netting=Netting.OFF,
+            free=lambda _claims: {},
         )  # fmt: skip
         self.risk = RiskCheck(
             baskets=self.baskets, groups=self.groups, market_data=data, trading=trading,

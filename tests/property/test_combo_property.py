@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalshi_arb.detection.combos import covers
 from kalshi_arb.detection.effective import ONE, effective_cost
-from kalshi_arb.detection.propose import best_edge, propose
-from kalshi_arb.detection.screen import Screen
+from kalshi_arb.detection.propose import propose
+from kalshi_arb.detection.screen import Screen, best_edge
 from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import Book, BookSnapshot
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
@@ -69,7 +68,6 @@ def best_gain(group: Group, snapshots: dict[str, BookSnapshot]) -> float:
 
 def screened(group: Group, snapshots: dict[str, BookSnapshot]) -> int | None:
     screen = Screen([group])
-    assert not screen.unjudged
     for snapshot in snapshots.values():
         live = Book(snapshot.ticker)
         live.yes.replace(snapshot.yes_bids)
@@ -118,20 +116,6 @@ def test_what_is_proposed_for_a_combo_holds_in_every_settlement(sides: list[str]
             for worth in [worths[group.index(leg.ticker)]]
         )
         assert paid - certificate.outlay >= certificate.floor_profit
-
-
-@given(SIDES)
-def test_every_covering_set_pays_in_every_certain_state(sides: list[str]) -> None:
-    group = combo_of(sides, NO_FEES)
-    sets = covers(group)
-    assert len(sets) == len(sides) + 1
-    for contracts in sets:
-        paid = [
-            sum(state.payout(place, outcome) for place, outcome in contracts)
-            for state in group.states
-            if state.basis is Basis.CERTAIN
-        ]
-        assert min(paid) == ONE_DOLLAR
 
 
 @settings(max_examples=200, deadline=None)

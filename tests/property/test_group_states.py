@@ -7,8 +7,8 @@ from itertools import pairwise, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalshi_arb.detection.shapes import at_most_one, certain_rows, chains
-from kalshi_arb.domain.market import Market, Outcome, StrikeType
+from kalshi_arb.detection.solvers.plans import plan_of
+from kalshi_arb.domain.market import Market, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group
@@ -52,6 +52,11 @@ def observed(markets: Sequence[Market], values: Sequence[Decimal]) -> Iterator[t
         ]
         for results in product(*options):
             yield tuple(int(ONE_DOLLAR) if result else 0 for result in results)
+
+
+def certain_rows(group: Group) -> list[tuple[int, ...]]:
+    """The payouts of every certain state."""
+    return [state.yes_payouts for state in group.states if state.basis is Basis.CERTAIN]
 
 
 def rows(group: Group) -> set[tuple[int, ...]]:
@@ -110,15 +115,25 @@ def test_every_relation_holds_wherever_the_value_falls(one: list[str], other: li
 
 @settings(max_examples=150, deadline=None)
 @given(mixed, mixed)
-def test_the_shapes_that_are_searched_are_shapes_of_the_certain_states(one: list[str], other: list[str]) -> None:
+def test_the_structure_that_is_solved_is_that_of_the_certain_states(one: list[str], other: list[str]) -> None:
     events = [index_event("E1", *one), index_event("E2", *other, series="OTHER")]
     for group in build_groups(events, registry=index_registry("SERIES", "OTHER")).groups:
-        for chain in chains(group):
-            for row in certain_rows(group):
-                values = [row[place] if side is Outcome.YES else ONE_DOLLAR - row[place] for place, side in chain]
-                assert all(harder <= easier for easier, harder in pairwise(values))
+        plan = plan_of(group, every_state=False)
+        assert not plan.is_general, "every line has a structure"
         for row in certain_rows(group):
-            assert sum(row[place] for place in at_most_one(group)) <= ONE_DOLLAR
+
+            def pays(contract: int, row: tuple[int, ...] = row) -> int:
+                return ONE_DOLLAR - row[contract >> 1] if contract & 1 else row[contract >> 1]
+
+            assert all(pays(contract) == ONE_DOLLAR for contract in plan.sure)
+            if plan.pair:
+                assert sum(map(pays, plan.pair)) >= ONE_DOLLAR
+            for easier, harder in pairwise(plan.rungs):
+                assert max(map(pays, harder)) <= min(map(pays, easier))
+            assert all(len(set(map(pays, rung))) == 1 for rung in plan.rungs)
+            if plan.exclusive:
+                assert sum(map(pays, plan.exclusive)) <= ONE_DOLLAR
+                assert sum(map(pays, plan.exclusive)) == ONE_DOLLAR or not plan.covering
 
 
 @settings(max_examples=60, deadline=None)

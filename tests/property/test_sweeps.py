@@ -1,8 +1,5 @@
-"""The exact sweeps against an independent linear program over the groups' states, and the quantities that are proposed.
-
-The program knows nothing of families: it buys any amount of any level of either outcome and maximises the gain in the
-worst state (CBC). Its optimum and the sweep's integer value must be the same number.
-"""
+"""The quantities that are proposed: no other quantity of the same legs earns more, none loses at its limits, and none
+beats an independent linear program over the states (CBC)."""
 
 import random
 from collections.abc import Sequence
@@ -13,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalshi_arb.detection import exclusive, ladder
-from kalshi_arb.detection.effective import ONE, Offer, effective_cost, is_crossed, offers
-from kalshi_arb.detection.propose import best_edge, covers, propose
+from kalshi_arb.detection.effective import ONE, effective_cost, is_crossed
+from kalshi_arb.detection.propose import covers, propose
+from kalshi_arb.detection.screen import best_edge
+from kalshi_arb.detection.solvers import solve
 from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import DepthError, ProofError
-from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, model_fee
+from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, model_fee, order_fee_bound
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count, Price
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
@@ -33,7 +31,6 @@ PARTITIONS = [
     ("0 .. 1", "3 .. 4", "6 .. 7"),
     ("< 0", "0 .. 1.99", "2 .. 3.99", "4 .. 5.99", ">= 6"),
 ]
-VALUE_PER_DOLLAR = ONE * ONE_CONTRACT
 
 
 def random_books(seed: int, found: Group, *, whole: bool) -> dict[str, BookSnapshot]:
@@ -82,71 +79,28 @@ def program(found: Group, snapshots: dict[str, BookSnapshot], bases: set[Basis])
     return float(pulp.value(gain))
 
 
-def sides(found: Group, snapshots: dict[str, BookSnapshot], outcome: Outcome) -> list[list[Offer]]:
-    return [offers(market, snapshots, outcome) for market in found.markets]
-
-
 fees = st.sampled_from([NO_FEES, STANDARD_FEES, FeeSchedule(FeeType.QUADRATIC, 5_000)])
 seeds = st.integers(0, 10**9)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(LADDERS), fees, seeds, st.booleans())
-def test_the_ladder_sweep_is_the_optimum_over_states(
-    strikes: Sequence[str], schedule: FeeSchedule, seed: int, whole: bool
-) -> None:
-    found = group(*strikes, fees=schedule)
-    snapshots = random_books(seed, found, whole=whole)
-    yes, no = sides(found, snapshots, Outcome.YES), sides(found, snapshots, Outcome.NO)
-    swept = ladder.sweep(yes, no)
-    assert swept.value / VALUE_PER_DOLLAR == pytest.approx(program(found, snapshots, set(Basis)), abs=1e-6)
-    # The pairs it is made of buy and sell exactly the same, each a YES below a NO.
-    pairs = ladder.flows(swept.yes, swept.no)
-    for place in range(len(strikes)):
-        assert sum(pair.size for pair in pairs if pair.easier == place) == swept.yes[place]
-        assert sum(pair.size for pair in pairs if pair.harder == place) == swept.no[place]
-    assert all(pair.easier < pair.harder for pair in pairs)
-    # Bought best level first, the counts earn what the sweep says.
-    spent = sum(map(cost_of, yes, swept.yes)) + sum(map(cost_of, no, swept.no))
-    assert swept.value == sum(pair.size for pair in pairs) * ONE - spent
-
-
-def cost_of(side: Sequence[Offer], count: int) -> int:
-    total = 0
-    for cost, size in side:
-        taken = min(count, size)
-        total += cost * taken
-        count -= taken
-    assert count == 0
-    return total
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(PARTITIONS), fees, seeds, st.booleans())
-def test_the_partition_sweeps_are_the_optimum_over_states(
-    strikes: Sequence[str], schedule: FeeSchedule, seed: int, whole: bool
-) -> None:
-    found = group(*strikes, fees=schedule)
-    snapshots = random_books(seed, found, whole=whole)
-    sold = exclusive.sell_all(sides(found, snapshots, Outcome.NO))
-    bought = exclusive.buy_all(sides(found, snapshots, Outcome.YES)) if covers(found) else exclusive.NOTHING
-    assert not (sold.value and bought.value)
-    certain = program(found, snapshots, {Basis.CERTAIN})
-    assert (sold.value + bought.value) / VALUE_PER_DOLLAR == pytest.approx(certain, abs=1e-6)
-    if any(state.basis is Basis.POSSIBLE for state in found.states):
-        assert sold.value / VALUE_PER_DOLLAR == pytest.approx(program(found, snapshots, set(Basis)), abs=1e-6)
 
 
 def judged(found: Group, legs: Sequence[Leg], snapshots: dict[str, BookSnapshot], fewest: Count) -> Certificate:
     return verify(found, legs, snapshots, precision=Precision.DIRECT, smallest_fill=fewest, now_ms=NOW_MS)
 
 
+def at_levels(found: Group, certificate: Certificate, fewest: Count) -> int:
+    """The profit with the fee that the seen levels can cause at most; the certificate's own fee may be higher."""
+    fee = sum(
+        order_fee_bound(proved.fees, proved.levels, Precision.DIRECT, fewest) for proved in certificate.legs
+    )  # fmt: skip
+    return certificate.worst_profit + certificate.fee_bound - fee
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.sampled_from(LADDERS + PARTITIONS), fees, seeds, st.booleans(), st.sampled_from([1, 100, 10**9]))
-def test_no_other_quantity_of_the_same_legs_has_a_better_floor(
+def test_no_other_quantity_of_the_same_legs_earns_more(
     strikes: Sequence[str], schedule: FeeSchedule, seed: int, whole: bool, fewest: int
 ) -> None:
-    """Against every level end and random counts, all legs together and one leg at a time, as the verifier prices."""
+    """Against random counts of all legs together, priced at the levels of the books with the highest fee there."""
     found = group(*strikes, fees=schedule)
     snapshots = random_books(seed, found, whole=whole)
     legs = propose(found, snapshots, smallest_fill=Count(fewest))
@@ -172,7 +126,7 @@ def test_no_other_quantity_of_the_same_legs_has_a_better_floor(
                     break
         rival = judged(found, other, snapshots, Count(fewest))
         if rival.grade is certificate.grade:
-            assert rival.floor_profit <= certificate.floor_profit
+            assert at_levels(found, rival, Count(fewest)) <= at_levels(found, certificate, Count(fewest))
 
 
 @settings(max_examples=150, deadline=None)
@@ -207,7 +161,9 @@ def bid_book(ticker: str, price: float, size: float) -> BookSnapshot:
 def test_three_bids_of_which_no_two_suffice_earn_eight_dollars_on_a_hundred_lots() -> None:
     found = group("< 1", "1 .. 2", "> 2", fees=NO_FEES)
     snapshots = books(*(bid_book(ticker, 36, 100) for ticker in found.tickers))
-    assert exclusive.sell_all(sides(found, snapshots, Outcome.NO)).value == 8 * VALUE_PER_DOLLAR
+    bundle = solve(found, snapshots)
+    assert bundle is not None
+    assert bundle.linear_profit == 8 * ONE
     legs = propose(found, snapshots)
     assert legs == tuple(Leg(ticker, Outcome.NO, Count(10_000), Price(6_400)) for ticker in found.tickers)
     certificate = judged(found, legs, snapshots, ONE_CONTRACT)
@@ -256,11 +212,14 @@ def test_a_leg_that_runs_out_keeps_its_own_count() -> None:
     }
 
 
-def test_a_last_level_that_drags_the_limit_is_not_taken() -> None:
-    # Ten more at 41 cents would make all of the first hundred cost 41 cents at the limit.
+def test_a_last_level_that_gains_is_taken_as_long_as_the_limit_leaves_a_profit() -> None:
+    # Ten more at 41 cents bring ninety cents, also if all hundred and ten should come to cost 41.
     found = group("> 1", "> 2", fees=NO_FEES)
     snapshots = books(book("> 1", no=[(60, 100), (59, 10)]), bid_book("> 2", 50, 200))
-    assert propose(found, snapshots)[0] == Leg("> 1", Outcome.YES, Count(10_000), Price(4_000))
+    legs = propose(found, snapshots)
+    assert legs[0] == Leg("> 1", Outcome.YES, Count(11_000), Price(4_100))
+    certificate = judged(found, legs, snapshots, ONE_CONTRACT)
+    assert (certificate.worst_profit, certificate.floor_profit) == (10_900_000, 9_900_000)
 
 
 def test_buying_a_whole_partition_is_proposed_and_stays_conditional() -> None:

@@ -15,7 +15,7 @@ import pytest
 from functions.api.handler import handler
 from kalshi_arb import bootstrap
 from kalshi_arb.api import Api, RequestError, price_text, proof_text, read_limit, read_scan
-from kalshi_arb.detection.scan import ScanReport
+from kalshi_arb.detection.scan import Found, ScanCounts, ScanReport
 from kalshi_arb.detection.screen import Miss
 from kalshi_arb.domain.basket import BasketState
 from kalshi_arb.domain.errors import StoreError
@@ -45,7 +45,8 @@ class Scans:
         if self.fails is not None:
             raise self.fails
         miss = Miss("g2", "KXOTHER-26", -25_000_000, "0.0025 short")
-        return ScanReport(NOW, (opportunity("o9"),), (miss,), {"groups": 2})
+        found = Found(opportunity("o9"), group(), (Cash(1), Cash(2)))
+        return ScanReport(NOW, (found,), (miss,), ScanCounts(2, 1, 1, 1, {"no_bundle": 1}))
 
 
 class World:
@@ -257,9 +258,10 @@ def test_odd_statuses_do_not_break_the_page(world: World) -> None:
 def test_a_scan_of_one_event_and_of_everything(world: World) -> None:
     status, body, _ = call("POST", "/scan", body='{"event_ticker": "KXTEST-26"}')
     assert status == 200
-    assert body["opportunities"][0]["legs"][0].startswith(f"Buy 120 YES of {LOW} (Above 10)")
-    assert body["misses"][0]["text"] == "0.0025 short"
-    assert body["counts"] == {"groups": 2}
+    assert body["opportunities"][0]["legs"][0]["ticker"] == LOW
+    assert body["opportunities"][0]["titles"][LOW] == "Above 10"
+    assert body["near_misses"][0]["text"] == "0.0025 short"
+    assert body["counts"] == {"groups": 2, "screened": 1, "solved": 1, "proved": 1, "dropped": {"no_bundle": 1}}
     for everything in (None, "", "{}", '{"event_ticker": null}'):
         assert call("POST", "/scan", body=everything)[0] == 200
     encoded = base64.b64encode(b'{"event_ticker": "KXB"}').decode()
@@ -281,6 +283,45 @@ def test_a_malformed_scan_is_refused_before_anything_runs(world: World, body: st
     assert status == 400
     assert "event_ticker" in answer["error"]
     assert world.scans.asked == []
+
+
+CALCULATION = """{"relations": [{"kind": "implies", "members": ["A", "B"]}], "legs": [
+    {"market": "A", "side": "no", "price": "0.40", "count": "10"},
+    {"market": "B", "side": "yes", "price": "0.50", "count": "10"}]}"""
+
+
+def test_a_calculation_is_answered_without_reading_anything(world: World) -> None:
+    status, body, _ = call("POST", "/calc", body=CALCULATION)
+    assert status == 200
+    assert (body["answer"], body["worst_profit"]) == ("lock", "0.656800")
+    assert body["rests_on"][0] == {"text": "A implies B", "carries": True, "without_it": "-9.343200"}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (None, "the body must hold a calculation"),
+        ("{}", "there is nothing to calculate"),
+        ("[]", "Expected `object`"),
+        ("[" * 5_000, "the calculation cannot be read"),
+        (CALCULATION.replace("implies", "likes"), "'likes' is no relation"),
+        (CALCULATION.replace("0.40", "0.405"), "nearest legal"),
+        (CALCULATION.replace('"10"', '"0"'), "at least 0.01 contracts"),
+        (CALCULATION.replace('"price"', '"limit"'), "unknown field `limit`"),
+        (
+            '{"books": {"A": {"yes_dollars": [["0.6", "1"]], "no_dollars": [["0.4", "1"]]}}, "strikes": {"A": "> 1"}}',
+            "",
+        ),
+        (" " * 200_001, "at most 200000 characters"),
+    ],
+)
+def test_a_calculation_that_cannot_be_judged_is_refused_with_the_reason(
+    world: World, body: str | None, told: str
+) -> None:
+    status, answer, _ = call("POST", "/calc", body=body)
+    assert status == 400
+    assert set(answer) == {"error"}
+    assert told in answer["error"]
 
 
 @pytest.mark.parametrize("body", ["%%%", base64.b64encode(b"\xff\xfe").decode()])

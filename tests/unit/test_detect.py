@@ -1,16 +1,19 @@
 """Detection of candidates: what starts a basket, what is dropped and why, and what repetitions do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from kalshi_arb.detection.detect import Detector
+from kalshi_arb.detection.allocate import Claim
+from kalshi_arb.detection.detect import Detector, Handled, Origin
+from kalshi_arb.detection.verify import replay
 from kalshi_arb.domain.basket import BasketState
-from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.book import BookSnapshot, BookVersion
 from kalshi_arb.domain.errors import StoreError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.group_record import SuspensionReason, approve, succeed, suspend
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.domain.money import Count
 from kalshi_arb.domain.opportunity import Grade
 from kalshi_arb.domain.state_space import Group
@@ -68,6 +71,8 @@ class Bench:
     status: MemoryStatusStore = field(default_factory=MemoryStatusStore)
     notifier: FlakyNotifier = field(default_factory=FlakyNotifier)
     clock: ManualClock = field(default_factory=lambda: ManualClock(NOW_MS))
+    free: Mapping[str, int] | Exception = field(default_factory=dict)
+    asked: list[list[str]] = field(default_factory=list)
 
     def detector(self) -> Detector:
         return Detector(
@@ -82,7 +87,15 @@ class Bench:
             precision=Precision.DIRECT,
             smallest_fill=Count(100),
             max_book_age_ms=2_000,
+            netting=Netting.OFF,
+            free=self.ask_free,
         )
+
+    def ask_free(self, claims: Sequence[Claim]) -> Mapping[str, int]:
+        self.asked.append([one.opportunity_id for one in claims])
+        if isinstance(self.free, Exception):
+            raise self.free
+        return self.free
 
     def counters(self) -> dict[str, int]:
         return self.status.counters("detection")
@@ -252,7 +265,9 @@ def test_no_edge_is_a_near_miss_with_its_distance() -> None:
             "event_ticker": "LADDER",
             # Both fees are 0.07 x 0.45 x 0.55.
             "edge": -2 * 7 * 4_500 * 5_500,
-            "text": "-0.0346500000 dollars a set after fees",
+            "text": "buy YES > 1 at 0.4500 and buy NO > 2 at 0.5500: -0.0346500000 dollars a set after fees",
+            "legs": ["buy YES > 1 at 0.4500", "buy NO > 2 at 0.5500"],
+            "prices": [["> 1", "0.4673250000"], ["> 2", "0.4526750000"]],
         }
     ]
 
@@ -287,7 +302,12 @@ def test_an_edge_that_rounding_eats_is_refused_and_says_so() -> None:
     # 0.01 contract at 92 against 93: an edge of 0.0003 a contract and two roundings of 0.0001.
     thin = candidate(LADDER, book("> 1", no=[(8, 0.01)]), book("> 2", yes=[(93, 0.01)]))
     assert bench.detector().handle(thin).outcome == "fee_rounding"
-    assert bench.counters() == {"candidates": 1, "opportunity.refused": 1, "drop.fee_rounding": 1}
+    assert bench.counters() == {
+        "candidates": 1,
+        "near_miss": 1,
+        "opportunity.refused": 1,
+        "drop.fee_rounding": 1,
+    }
     status = bench.status.get("detection")
     assert status is not None
     assert "an edge before rounding, -$0.0001" in str(status["misses"])
@@ -303,7 +323,12 @@ def test_a_conditional_bundle_is_kept_but_not_traded() -> None:
     assert found.certificate.grade is Grade.CONDITIONAL
     assert bench.workflow.started == []
     assert bench.baskets.recent(10) == []
-    assert bench.counters() == {"candidates": 2, "opportunity.conditional": 1, "drop.conditional": 2}
+    assert bench.counters() == {
+        "candidates": 2,
+        "near_miss": 2,
+        "opportunity.conditional": 1,
+        "drop.conditional": 2,
+    }
 
 
 def test_books_that_cannot_be_true_prove_nothing() -> None:
@@ -342,3 +367,89 @@ def test_ids_follow_from_what_was_found_on_which_books() -> None:
 
     assert run(lock) == run(lock)
     assert len({run(lock), run(lambda: lock(seq=2)), run(lambda: lock(size=11))}) == 3
+
+
+# What came together --------------------------------------------------------------------------------------------------
+
+
+def two_groups() -> tuple[Bench, list[Candidate]]:
+    """A small lock and a large one that came in one batch."""
+    bench = Bench(groups=MemoryGroupStore([LADDER, WEATHER]))
+    dear = candidate(WEATHER, *(book(ticker, yes=[(40, 5)]) for ticker in WEATHER.tickers))
+    return bench, [lock(size=1), dear]
+
+
+def test_the_best_of_a_batch_starts_first_and_every_answer_is_at_its_place() -> None:
+    bench, batch = two_groups()
+    results = bench.detector().handle_all(batch)
+    assert [isinstance(one, Handled) and one.outcome for one in results] == ["started", "started"]
+    small, large = results
+    assert isinstance(small, Handled)
+    assert isinstance(large, Handled)
+    assert [basket_id for basket_id, _ in bench.workflow.started] == [large.basket_id, small.basket_id]
+    assert len(bench.asked) == 1
+    assert bench.counters() == {"candidates": 2, "opportunity.proved": 2, "started": 2}
+
+
+def test_what_the_allocator_passes_over_comes_last_and_is_left_to_the_reservation() -> None:
+    bench, batch = two_groups()
+    bench.free = {"open#baskets": 1, "event#WEATHER": 0}
+    small, large = bench.detector().handle_all(batch)
+    assert isinstance(small, Handled)
+    assert isinstance(large, Handled)
+    assert [basket_id for basket_id, _ in bench.workflow.started] == [small.basket_id, large.basket_id]
+    assert bench.counters()["passed_over"] == 1
+
+
+def test_without_advice_the_best_starts_first() -> None:
+    bench, batch = two_groups()
+    bench.free = StoreError("the limits cannot be read")
+    assert [getattr(one, "outcome", None) for one in bench.detector().handle_all(batch)] == ["started", "started"]
+    assert "passed_over" not in bench.counters()
+
+
+def test_one_find_asks_nobody() -> None:
+    bench = Bench()
+    bench.detector().handle(lock())
+    assert bench.asked == []
+
+
+def test_an_error_stays_with_its_candidate() -> None:
+    bench, batch = two_groups()
+    bench.workflow = FlakyWorkflow(failures=1)
+    small, large = bench.detector().handle_all(batch)
+    assert isinstance(large, StoreError)
+    assert isinstance(small, Handled)
+    assert small.outcome == "started"
+    assert bench.counters() == {"candidates": 1, "opportunity.proved": 2, "started": 1}
+
+
+def test_the_same_candidate_twice_in_a_batch_starts_once() -> None:
+    bench = Bench()
+    results = bench.detector().handle_all([lock(), lock()])
+    assert [getattr(one, "outcome", None) for one in results] == ["started", "duplicate"]
+    assert len(bench.workflow.started) == 1
+    assert bench.detector().handle_all([]) == []
+
+
+def test_books_that_were_read_are_as_new_as_the_reading() -> None:
+    bench = Bench()
+    detector = bench.detector()
+    assert detector.handle(candidate(LADDER, book("> 1", no=[(55, 10)], seq=9), book("> 2"))).outcome == "no_bundle"
+    read = replace(lock(), books=tuple(replace(one, version=BookVersion(0, 0, NOW_MS)) for one in lock().books))
+    (result,) = detector.handle_all([read], Origin.READ)
+    assert isinstance(result, Handled)
+    assert result.outcome == "started"
+    # What was read tells nothing about the stream's order.
+    assert detector.handle(lock(seq=8)).outcome == "older_than_seen"
+
+
+def test_what_is_stored_can_be_replayed_and_says_what_it_ties_up() -> None:
+    bench = Bench()
+    bench.detector().handle(lock())
+    (found,) = bench.opportunities.recent(1)
+    assert replay(found.certificate) == ()
+    assert found.capital is not None
+    assert found.capital.locked == found.certificate.outlay
+    assert found.quality is not None
+    assert found.quality.depth_ppm == 1_000_000

@@ -299,7 +299,7 @@ def test_what_the_exchange_refuses_is_counted() -> None:
     bench = Bench()
     bench.core.frame(b"{", bench.moment())
     bench.core.frame(wire.error(26, 2), bench.moment())
-    assert bench.core.all_drops()["malformed_frame"] == 1
+    assert bench.core.drops["malformed_frame"] == 1
 
 
 # Copies of books

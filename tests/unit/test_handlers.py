@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from functions.sweeper.handler import handler as sweeper
 from kalshi_arb import bootstrap, events, schemas
 from kalshi_arb.alerts import AlertDelivery
 from kalshi_arb.detection.detect import Handled
-from kalshi_arb.detection.scan import ScanReport
+from kalshi_arb.detection.rounds import RoundReport
+from kalshi_arb.detection.scan import Found, ScanCounts, ScanReport
 from kalshi_arb.domain.basket import BasketState
 from kalshi_arb.domain.errors import SchemaError, StoreError
+from kalshi_arb.domain.money import Cash
 from kalshi_arb.execution.assess import Action, Assessment
 from kalshi_arb.execution.settle import SettleReport
 from kalshi_arb.execution.sweep import SweepReport
@@ -32,7 +34,7 @@ from kalshi_arb.relations.discover import DiscoveryReport
 from kalshi_arb.risk.check import RiskAnswer
 from kalshi_arb.schemas import Candidate, Lifecycle, Look
 from kalshi_arb.webhooks import WebhookDownError
-from tests.cloud_samples import NOW, alert, candidate, opportunity
+from tests.cloud_samples import NOW, alert, candidate, group, opportunity
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
@@ -229,11 +231,12 @@ class Judge:
         self.handled: list[Candidate] = []
         self.fail_at: int | None = None
 
-    def handle(self, given: Candidate) -> Handled:
-        self.handled.append(given)
-        if len(self.handled) - 1 == self.fail_at:
-            raise StoreError("no")
-        return Handled("started", "opp-1", "b1")
+    def handle_all(self, given: Sequence[Candidate]) -> list[Handled | StoreError]:
+        self.handled += given
+        return [
+            StoreError("no") if place == self.fail_at else Handled("started", "opp-1", "b1")
+            for place in range(len(given))
+        ]
 
 
 @pytest.fixture
@@ -252,8 +255,17 @@ def test_only_the_candidates_that_failed_come_back(judge: Judge) -> None:
     judge.fail_at = 1
     good = schemas.encode(candidate())
     answer = detection(sqs(good, good, "{", good), Context())
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]}
+    # The one that cannot be read is known first.
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m2"}, {"itemIdentifier": "m1"}]}
     assert len(judge.handled) == 3
+
+
+def test_a_schedule_sweeps(monkeypatch: pytest.MonkeyPatch, judge: Judge) -> None:
+    case = install(monkeypatch, "group_round", RoundReport(3, 9, 1, {"started": 1}))
+    answer = detection(json.loads((EVENTS / "schedule_detection.json").read_text()), Context())
+    assert answer == {"groups": 3, "of": 9, "screened": 1, "outcomes": {"started": 1}}
+    assert case.calls == [()]
+    assert judge.handled == []
 
 
 def test_a_batch_that_failed_whole_is_no_error_of_the_function(judge: Judge) -> None:
@@ -269,7 +281,8 @@ class Scans:
 
     def scan(self, event_ticker: str | None) -> ScanReport:
         self.asked.append(event_ticker)
-        return ScanReport(NOW, (opportunity(),), (), {"groups": 1})
+        found = Found(opportunity(), group(), (Cash(1), Cash(2)))
+        return ScanReport(NOW, (found,), (), ScanCounts(1, 1, 1, 1, {}))
 
 
 def test_a_direct_call_scans_and_trades_nothing(monkeypatch: pytest.MonkeyPatch, judge: Judge) -> None:

@@ -15,12 +15,12 @@ from infra.exchange.core import ExchangeCore
 from infra.exchange.living import MEMBER, seeded_ids
 from infra.exchange.playback import CHANGES_PER_STEP, LEAD_MS, Playback
 from infra.exchange.stream import StreamSession
-from infra.exchange.tape import Recording, TapePass, TapeRow
 from infra.exchange.tape_terms import list_markets, load_tape
 from infra.exchange.terms import NewOrder, TimeInForce
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import MarketStatus, Outcome
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, Cash, Count, Price
+from kalshi_arb.kalshi.tape import Recording, TapePass, TapeRow
 
 TAPES = Path(__file__).resolve().parents[1] / "payloads" / "tapes"
 START_MS = 1_795_000_000_000

@@ -132,18 +132,33 @@ def test_a_market_of_two_groups_moves_both() -> None:
     assert (screen.edge(LADDER.group_id), screen.edge("OTHER")) == (-3 * CENT, CENT)
 
 
-def test_a_structure_the_screen_does_not_know_is_named_not_guessed() -> None:
-    odd = replace(
-        LADDER,
-        states=tuple(
-            State(f"s{n}", tuple(Price(ONE_DOLLAR * x) for x in row), Basis.CERTAIN)
-            for n, row in enumerate([(1, 1, 0), (0, 1, 1), (1, 0, 0)])
-        ),
-    )
-    screen = Screen([odd])
-    assert screen.unjudged.keys() == {odd.group_id}
-    assert screen.edge(odd.group_id) is None
-    assert screen.groups_of("> 70") == ()
+def settling(one: Group, *rows: tuple[int, ...]) -> Group:
+    """The group with other certain states: who pays in each."""
+    states = (State(f"s{n}", tuple(Price(ONE_DOLLAR * x) for x in row), Basis.CERTAIN) for n, row in enumerate(rows))
+    return replace(one, states=tuple(states))
+
+
+# At least one of three pays, never all of them.
+ODD = settling(LADDER, (1, 1, 0), (0, 1, 1), (1, 0, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+
+
+def test_states_of_no_known_structure_are_judged_by_a_price_vector() -> None:
+    dear = live("> 70", 71, 74), live("> 72", 70, 74), live("> 74", 64, 66)
+    # NO of all three pays a dollar at least, and costs 0.29 + 0.30 + 0.36.
+    assert edge_of(ODD, *dear) == 5 * CENT
+    # YES of all three pays a dollar at least as well.
+    assert edge_of(ODD, live("> 70", 10, 33), live("> 72", 10, 33), live("> 74", 10, 33)) == CENT
+    miss = screen_of(ODD, *dear[:2], live("> 74", 58, 66)).nearest(1)[0]
+    assert miss.edge == -CENT
+    assert miss.legs == ("buy NO > 70 at 0.2900", "buy NO > 72 at 0.3000", "buy NO > 74 at 0.4200")
+
+
+def test_thresholds_and_brackets_joined_hold_bundles_that_no_pair_shows() -> None:
+    """Above 10 costs .50, above 20 brings .30 and 10 to 20 brings .25."""
+    line = settling(group("> 10", "> 20", "> 30", fees=NO_FEES), (0, 0, 0), (1, 0, 1), (1, 1, 0))
+    quotes = live("> 10", 49, 50), live("> 20", 30, 31), live("> 30", 25, 26)
+    assert edge_of(line, *quotes) == 5 * CENT
+    assert edge_of(line, *quotes[:2], live("> 30", 19, 26)) == -CENT
 
 
 def test_a_certain_range_of_payouts_only_lets_more_through() -> None:
@@ -154,9 +169,11 @@ def test_a_certain_range_of_payouts_only_lets_more_through() -> None:
     assert edge_of(loose, *asks) == edge_of(BRACKETS, *asks) == 2 * CENT
 
 
-def test_possible_states_alone_are_no_structure() -> None:
+def test_where_no_state_is_certain_the_possible_ones_count() -> None:
+    """What gains in all of them is proved."""
     loose = replace(LADDER, states=tuple(replace(state, basis=Basis.POSSIBLE) for state in LADDER.states))
-    assert Screen([loose]).unjudged.keys() == {loose.group_id}
+    quotes = live("> 70", 50, 55), QUIET, live("> 74", 58, 60)
+    assert edge_of(loose, *quotes) == edge_of(LADDER, *quotes) == 3 * CENT
 
 
 def test_the_nearest_misses_come_first_with_what_is_missing() -> None:

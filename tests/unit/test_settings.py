@@ -47,7 +47,7 @@ def test_every_field_has_its_variable() -> None:
         "rest_url": "https://x",
         "ws_url": "wss://x",
         "log_level": "DEBUG",
-    } | {"paper_cash": "12.5", "smallest_fill": "77", "rate_tier": "expert"}
+    } | {"paper_cash": "12.5", "smallest_fill": "77", "rate_tier": "expert", "netting": "on"}
     environment = {
         f"KALSHI_ARB_{field.upper()}": special.get(field, "77" if field in numbers else f"the {field}")
         for field in Settings.model_fields

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.exchange.errors import TapeError
-from infra.exchange.tape import Recording, find_tapes, read_recording, time_ms
-from infra.exchange.tape_terms import DESCRIPTION, SERVED, Tape, load_tape
+from infra.exchange.tape_terms import SERVED, Tape, load_tape
 from infra.exchange.terms import EventTerms, GridName, MarketTerms
 from kalshi_arb.domain.fees import FeeSchedule, FeeType
 from kalshi_arb.domain.market import Outcome, StrikeType
 from kalshi_arb.domain.money import Count, Price, count_to_wire, price_to_wire
+from kalshi_arb.kalshi.tape import Recording, TapeError, find_tapes, read_recording, time_ms
+from kalshi_arb.kalshi.tape_facts import DESCRIPTION
 
 TAPES = Path(__file__).resolve().parents[1] / "payloads" / "tapes"
 TWO_EVENTS = TAPES / "two_events.jsonl"

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_arb.detection.propose import propose
-from kalshi_arb.detection.verify import MAX_AGE_MS, verify
+from kalshi_arb.detection.verify import MAX_AGE_MS, replay, verify
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import DepthError, ProofError, UnfitBookError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, order_fee
+from kalshi_arb.domain.grid import CENT_GRID
 from kalshi_arb.domain.market import Market, Outcome, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
-from kalshi_arb.domain.opportunity import BookReference, Certificate, Grade, Leg
+from kalshi_arb.domain.opportunity import BookReference, Certificate, CheckedState, Grade, Leg, ProvedLeg
 from kalshi_arb.domain.state_space import Basis, Group
 from tests.market_samples import FINE_GRID, NO_FEES, NOW_MS, STANDARD_FEES, book, books, group
 
@@ -69,7 +70,19 @@ def test_a_ladder_pair_is_proved_with_every_number_in_place() -> None:
             BookReference("> 2", BookVersion(1, 1, 1), 7, NOW_MS),
         ),
         judged_ms=NOW_MS + 7,
+        legs=(
+            ProvedLeg(yes("> 1", 10, 40), STANDARD_FEES, CENT_GRID, (Level(Price(4_000), Count(1_000)),)),
+            ProvedLeg(no("> 2", 10, 50), STANDARD_FEES, CENT_GRID, (Level(Price(5_000), Count(1_000)),)),
+        ),
+        states=(
+            CheckedState("below 1", Basis.CERTAIN, (Price(0), Price(0)), None, 1),
+            CheckedState("at 2", Basis.CERTAIN, (ONE_DOLLAR, Price(0)), None, 1),
+            CheckedState("above 2", Basis.CERTAIN, (ONE_DOLLAR, ONE_DOLLAR), None, 1),
+        ),
+        max_age_ms=MAX_AGE_MS,
+        seal=certificate.seal,
     )
+    assert replay(certificate) == ()
 
 
 def test_levels_are_walked_and_limits_are_charged_in_full() -> None:

@@ -8,6 +8,7 @@ import click
 from kalshi_arb import __version__
 from kalshi_arb.cli.alerts import alerts
 from kalshi_arb.cli.book import book
+from kalshi_arb.cli.calc import calc
 from kalshi_arb.cli.control import status, stop
 from kalshi_arb.cli.discover import discover
 from kalshi_arb.cli.doctor import doctor
@@ -52,6 +53,7 @@ def cli() -> None:
 
 cli.add_command(alerts)
 cli.add_command(book)
+cli.add_command(calc)
 cli.add_command(discover)
 cli.add_command(doctor)
 cli.add_command(fee)

@@ -5,6 +5,7 @@ import time
 
 _REDRAW_SECONDS = 0.2
 _LINE_SECONDS = 10.0
+_BAR_WIDTH = 30
 
 
 class Progress:
@@ -22,6 +23,12 @@ class Progress:
             self._next = now + self._interval
             sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
             sys.stderr.flush()
+
+    def bar(self, done: int, total: int, what: str) -> None:
+        """Show how much of a known amount is done, as a bar; on a terminal only."""
+        if self._terminal and total:
+            filled = done * _BAR_WIDTH // total
+            self.tell(f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done} of {total} {what}")
 
     def clear(self) -> None:
         """Take the drawn line away."""

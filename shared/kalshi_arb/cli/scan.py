@@ -11,84 +11,103 @@ from typing import Any
 import click
 import httpx
 
-from kalshi_arb.api import scan_view
 from kalshi_arb.cli.exchange_choice import CHOICES, check_address, check_choice, rest_url
 from kalshi_arb.cli.local_state import STATE_FOLDER, read_run_state
 from kalshi_arb.cli.progress import Progress
+from kalshi_arb.cli.tape_scan import scan_tapes, tape_text
 from kalshi_arb.clock import Clock, SystemClock
 from kalshi_arb.detection.scan import Scanner
-from kalshi_arb.domain.book import BookSnapshot
-from kalshi_arb.domain.errors import ExchangeError
+from kalshi_arb.domain.errors import AmountError, ExchangeError
 from kalshi_arb.domain.listing import EventListing
-from kalshi_arb.domain.money import Count
+from kalshi_arb.domain.market import MarketStatus
+from kalshi_arb.domain.money import Cash, Count, cash_from_wire
 from kalshi_arb.fakes import MemoryGroupStore, MemoryNotifier, MemoryStatusStore
 from kalshi_arb.kalshi.client import RestClient
 from kalshi_arb.kalshi.market_data import KalshiMarketData
 from kalshi_arb.relations.discover import Discovery
+from kalshi_arb.scan_view import machine_view, scan_view
 from kalshi_arb.settings import DEFAULT_SMALLEST_FILL, AccountType
+
+Json = dict[str, Any]
 
 CLOUD_SECONDS = 60.0
 _SHOWN_MISSES = 10
 
 
 class WatchedMarketData(KalshiMarketData):
-    """Public reads that tell how far a scan has come, of one event only if one is asked for."""
+    """Public reads that tell how far a scan has come, of one event or of some series only if those are asked for."""
 
-    def __init__(self, client: RestClient, clock: Clock, event_ticker: str | None, progress: Progress) -> None:
+    def __init__(
+        self, client: RestClient, clock: Clock, event_ticker: str | None, series: Sequence[str], progress: Progress
+    ) -> None:
         super().__init__(client, clock)
         self._event_ticker = event_ticker
+        self._series = tuple(series)
         self._progress = progress
-        self._judged = 0
-        self.found = event_ticker is None
+        self.missing = {event_ticker} if event_ticker else set(series)
 
-    def open_events(self) -> Iterator[EventListing]:
-        """As the port says; reading ends with the event that was asked for."""
-        for number, listing in enumerate(super().open_events(), start=1):
+    def open_events(self, series_tickers: Sequence[str] = ()) -> Iterator[EventListing]:
+        """As the port says, of what was asked for."""
+        read: Iterator[EventListing]
+        if self._event_ticker is not None:
+            read = filter(_is_open, self.events([self._event_ticker]))
+        else:
+            read = super().open_events(series_tickers or self._series)
+        for number, listing in enumerate(read, start=1):
             self._progress.tell(f"reading open events: {number} ...")
-            if self._event_ticker is None:
-                yield listing
-            elif listing.event_ticker == self._event_ticker:
-                self.found = True
-                yield listing
-                return
+            self.missing -= {listing.event_ticker, listing.series_ticker}
+            yield listing
 
-    def orderbooks(self, tickers: Sequence[str]) -> dict[str, BookSnapshot]:
-        """As the port says; a scan calls it once for each group."""
-        self._judged += 1
-        self._progress.tell(f"judging groups: {self._judged} ...")
-        return super().orderbooks(tickers)
+    def combo_events(self) -> Iterator[EventListing]:
+        """As the port says; none where an event or series was asked for, for combos are of no series but their own."""
+        if self._event_ticker is None and not self._series:
+            yield from super().combo_events()
 
 
-def scan_exchange(url: str, event_ticker: str | None, account: AccountType, progress: Progress) -> dict[str, Any]:
+def _is_open(listing: EventListing) -> bool:
+    return any(listed.status is MarketStatus.ACTIVE for listed in listing.markets)
+
+
+def scan_exchange(
+    url: str,
+    *,
+    event_ticker: str | None,
+    series: Sequence[str],
+    account: AccountType,
+    min_profit: Cash,
+    progress: Progress,
+) -> Json:
     """Discover and judge with public reads alone, everything in memory.
 
     :raises ExchangeError: the exchange does not answer
-    :raises click.ClickException: it has no such event
+    :raises click.ClickException: it lists no such event or series
     """
     clock, groups, status = SystemClock(), MemoryGroupStore(), MemoryStatusStore()
     client = RestClient(base_url=url, credentials=None, clock=clock)
     try:
-        market_data = WatchedMarketData(client, clock, event_ticker, progress)
+        market_data = WatchedMarketData(client, clock, event_ticker, series, progress)
         discovered = Discovery(
             market_data=market_data, groups=groups, status=status, notifier=MemoryNotifier(), clock=clock, mode="scan"
         ).sweep()
-        if not market_data.found:
-            raise click.ClickException(f"{url} lists no open event {event_ticker} (combos have no scan of their own)")
+        if market_data.missing:
+            what = "event" if event_ticker else "event of the series"
+            named = ", ".join(sorted(market_data.missing))
+            raise click.ClickException(f"{url} lists no open {what} {named} (combos have no scan of their own)")
         report = Scanner(
             market_data=market_data,
             groups=groups,
             clock=clock,
             precision=account.precision,
             smallest_fill=Count(DEFAULT_SMALLEST_FILL),
-        ).scan(event_ticker)
+            min_profit=min_profit,
+        ).scan(event_ticker, lambda done, total: progress.bar(done, total, "groups judged"))
     finally:
         client.close()
-    titles = {market.ticker: market.title for record in groups.all() for market in record.group.markets}
-    dropped = Counter(discovered.dropped) + Counter(market_data.skipped)
-    return {"exchange": url, **scan_view(report, titles), "dropped": dict(sorted(dropped.items()))}
+    left_out = Counter(discovered.dropped) + Counter(market_data.skipped)
+    return {"exchange": url, **scan_view(report), "left_out": dict(sorted(left_out.items()))}
 
 
-def scan_cloud(api_url: str, token: str, event_ticker: str | None) -> dict[str, Any]:
+def scan_cloud(api_url: str, token: str, event_ticker: str | None) -> Json:
     """Have the deployed system scan. :raises click.ClickException: it does not answer, or refuses."""
     body = {} if event_ticker is None else {"event_ticker": event_ticker}
     try:
@@ -114,38 +133,80 @@ def scan_cloud(api_url: str, token: str, event_ticker: str | None) -> dict[str, 
 
 
 def as_text(view: Mapping[str, Any]) -> list[str]:
-    """A scan for people: what was judged, every find with its proof in words, the nearest misses."""
+    """A scan for people: how far the groups came, every find with what it rests on, the nearest misses."""
     counts = view["counts"]
     moment = datetime.fromtimestamp(view["scanned_ms"] / 1000, UTC)
-    judged = [f"{count} {word.replace('_', ' ')}" for word, count in counts.items() if word not in ("groups", "books")]
     lines = [
         f"exchange  {view['exchange']}",
-        f"scanned   {moment:%Y-%m-%d %H:%M:%S} UTC, {counts['groups']} groups on {counts['books']} books; "
-        "nothing was traded",
-        f"judged    {', '.join(judged) or 'nothing'}",
+        f"scanned   {moment:%Y-%m-%d %H:%M:%S} UTC, {counts['groups']} groups; nothing was traded",
+        f"judged    {counts['screened']} through the screen, {counts['solved']} with a bundle after linear fees, "
+        f"{counts['proved']} proved",
     ]
-    if view.get("dropped"):
-        reasons = (f"{reason.replace('_', ' ')} ({count})" for reason, count in view["dropped"].items())
-        lines.append(f"left out  {', '.join(reasons)}")
+    for name, what in (("dropped", counts["dropped"]), ("left out", view.get("left_out"))):
+        if what:
+            lines.append(f"{name:<10}{_reasons(what)}")
+    if "tape" in view:
+        lines += ["", *tape_text(view["tape"], counts)]
     for number, found in enumerate(view["opportunities"], start=1):
-        gain = _dollars(found["profit_at_least"])
-        lines += ["", f"{number:>3}. {found['grade']}, gains at least {gain}: {found['event_ticker']}"]
-        lines += [f"     {leg}" for leg in found["legs"]]
-        lines.append(f"     {found['proof']}")
-    lines += ["", "nearest misses" if view["misses"] else "no near misses: no group has books on every side it needs"]
-    for miss in view["misses"][:_SHOWN_MISSES]:
-        lines.append(f"{miss['event_ticker']:<28}  {miss['text']}")
+        lines += ["", *_found(number, found)]
+    misses = view["near_misses"]
+    lines += ["", "nearest misses" if misses else "no near misses: no group has books on every side it needs"]
+    lines += [f"{miss['event']:<28}  {miss['text']}" for miss in misses[:_SHOWN_MISSES]]
     return lines
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in counts.items())
+
+
+def _found(number: int, found: Mapping[str, Any]) -> list[str]:
+    """One find as a table: what, why it holds, legs with limits, fees, worst case, capital, ages."""
+    legs = found["legs"]
+    width = max(len(leg["ticker"]) for leg in legs)
+    worst = _dollars(found["worst_profit"])
+    moment = datetime.fromtimestamp(found["found_ms"] / 1000, UTC)
+    lines = [f"{number:>3}. {found['grade']}, {worst} in the worst case: {found['event']} at {moment:%m-%d %H:%M:%S}"]
+    for leg in legs:
+        title = found["titles"].get(leg["ticker"]) or ""
+        lines.append(
+            f"     buy {_contracts(leg['count']):>9} {leg['side'].upper():<3} {leg['ticker']:<{width}}  at "
+            f"{_dollars(leg['price'])} or less, fee {_dollars(leg['fee'])}  {title}".rstrip()
+        )
+    sizes = {_contracts(leg["count"]) for leg in legs}
+    size = f"{sizes.pop()} contracts a leg" if len(sizes) == 1 else "as above"
+    lines.append(f"     size      {size}, costs {_dollars(found['cost'])} and fees {_dollars(found['fees'])} at most")
+    lines.append(f'     worst     {worst} if "{found["worst_state"]}", of {found["states"]} ways to settle')
+    if found["breaking_state"] is not None:
+        lines.append(f"     breaks if {found['breaking_state']}")
+    lines += [f"     assumes   {one}" for one in found["assumptions"]]
+    until = found["locked_until_ms"]
+    back = "" if until is None else f" until {datetime.fromtimestamp(until / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    lines.append(f"     capital   {_dollars(found['capital'])} tied up{back}")
+    apart = "how far apart is not on tape" if found["skew_ms"] is None else f"{found['skew_ms']} ms apart"
+    lines.append(f"     books     at most {found['age_ms']} ms old, {apart}")
+    return lines + [f"     {'because' if place == 0 else '':<10}{why}" for place, why in enumerate(found["why"])]
+
+
+def _contracts(wire: str) -> str:
+    return wire.removesuffix(".00")
 
 
 def _dollars(wire: str) -> str:
     """An amount of the wire with as many decimals as it needs, two at least."""
     whole, _, decimals = wire.partition(".")
-    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
+    sign = "-" if whole.startswith("-") else ""
+    return f"{sign}${whole.removeprefix('-')}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 @click.command()
 @click.argument("event_ticker", required=False)
+@click.option("--series", multiple=True, help="Only events of this series; may be given several times.")
+@click.option(
+    "--tape", "tapes", multiple=True, help="Instead of an exchange: recorded books, a file, folder or pattern."
+)
+@click.option(
+    "--min-profit", default="0", show_default=True, help="Leave out bundles that gain less dollars in the worst case."
+)
 @click.option(
     "--exchange",
     type=click.Choice(CHOICES),
@@ -170,6 +231,9 @@ def _dollars(wire: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def scan(
     event_ticker: str | None,
+    series: tuple[str, ...],
+    tapes: tuple[str, ...],
+    min_profit: str,
     exchange: str | None,
     url: str | None,
     account: str,
@@ -179,14 +243,18 @@ def scan(
     folder: Path,
     as_json: bool,
 ) -> None:
-    """Look for bundles that cannot lose, on books read now: all open events, or one. Nothing is traded.
+    """Look for bundles that cannot lose: in all open events, in some series, in one event, or on tapes.
+
+    Books are read now, or taken as they were recorded, pass by pass. Neither a key nor AWS is needed, and nothing is
+    traded.
 
     \b
     Examples:
-      kalshi-arb scan                          the local run's exchange
-      kalshi-arb scan --exchange prod          Kalshi, without a key
-      kalshi-arb scan --cloud                  asked of the running system
-      kalshi-arb scan KXHIGHNY-26NOV22 --json
+      kalshi-arb scan                                    the local run's exchange
+      kalshi-arb scan --exchange prod --series KXHIGHNY  Kalshi, without a key
+      kalshi-arb scan --tape recorded/2026-07-20.jsonl.gz
+      kalshi-arb scan --cloud                            asked of the running system
+      kalshi-arb scan KXHIGHNY-26NOV22 --min-profit 0.01 --json
     """
     check_choice(exchange, url)
     check_address("--api-url", api_url)
@@ -194,22 +262,66 @@ def scan(
         raise click.UsageError("--cloud scans the exchange of the deployed system: leave --exchange and --url out")
     if bool(api_url) != bool(token_file) or (api_url and not cloud):
         raise click.UsageError("--api-url and --token-file go together, with --cloud")
+    if tapes and (exchange or url or cloud):
+        raise click.UsageError("--tape scans recordings: leave --exchange, --url and --cloud out")
+    least = _min_profit(min_profit)
+    if cloud and (series or least):
+        raise click.UsageError("--cloud scans one event or everything: leave --series and --min-profit out")
     progress = Progress()
-    if cloud:
+    if tapes:
+        view = scan_tapes(
+            tapes,
+            event_ticker=event_ticker,
+            series=series,
+            precision=AccountType(account).precision,
+            smallest_fill=Count(DEFAULT_SMALLEST_FILL),
+            min_profit=least,
+            progress=progress,
+        )
+    elif cloud:
         address, token = (api_url, token_file.read_text().strip()) if api_url and token_file else _run_api(folder)
         progress.tell(f"{address} scans ...")
         view = scan_cloud(address, token, event_ticker)
     else:
-        view = _scan_here(rest_url(exchange, url, folder), event_ticker, AccountType(account), progress)
+        view = _scan_here(rest_url(exchange, url, folder), event_ticker, series, AccountType(account), least, progress)
     progress.clear()
-    click.echo(json.dumps(view) if as_json else "\n".join(as_text(view)))
+    click.echo(json.dumps(_for_machines(view)) if as_json else "\n".join(as_text(view)))
 
 
-def _scan_here(url: str, event_ticker: str | None, account: AccountType, progress: Progress) -> dict[str, Any]:
+def _for_machines(view: Mapping[str, Any]) -> Json:
+    """The promised report; of a tape what it says of its passes beside it."""
+    return machine_view(view) | ({"tape": view["tape"]} if "tape" in view else {})
+
+
+def _min_profit(text: str) -> Cash:
+    try:
+        least = cash_from_wire(text)
+    except AmountError as error:
+        raise click.UsageError(f"--min-profit: {error}") from None
+    if least < 0:
+        raise click.UsageError(f"--min-profit is {text}, and must not be negative")
+    return least
+
+
+def _scan_here(
+    url: str,
+    event_ticker: str | None,
+    series: Sequence[str],
+    account: AccountType,
+    min_profit: Cash,
+    progress: Progress,
+) -> Json:
     # Events that cannot be mapped are counted in the answer; a line for each would bury it.
     logging.getLogger("kalshi_arb").addHandler(logging.NullHandler())
     try:
-        return scan_exchange(url, event_ticker, account, progress)
+        return scan_exchange(
+            url,
+            event_ticker=event_ticker,
+            series=series,
+            account=account,
+            min_profit=min_profit,
+            progress=progress,
+        )
     except ExchangeError as error:
         progress.clear()
         raise click.ClickException(f"{url} does not answer a public read: {error}") from error

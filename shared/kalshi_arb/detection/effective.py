@@ -5,6 +5,7 @@ whether a bundle really gains is the verifier's question.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from kalshi_arb.domain.book import BookSnapshot
@@ -24,15 +25,33 @@ class Offer(NamedTuple):
     size: Count
 
 
-def effective_cost(schedule: FeeSchedule, price: Price) -> int:
-    """Price plus linear taker fee of one contract in 1e-10 dollars, the fee rounded down.
+class Costs(dict[int, int]):
+    """Price (1e-4 dollars) plus linear taker fee of one contract in 1e-10 dollars, the fee rounded down, by price.
 
     It rises with the price as long as the multiplier is below 14, so the best price stays the best after fees.
-
-    :raises ProofError: the schedule is not tradable.
     """
-    # k * multiplier is in 1e-8 and both prices in 1e-4: the product is in 1e-16 dollars.
-    return price * _PER_PRICE + schedule.coefficient(Role.TAKER) * price * (ONE_DOLLAR - price) // 10**6
+
+    def __init__(self, coefficient: int) -> None:
+        super().__init__()
+        self._coefficient = coefficient
+
+    def __missing__(self, price: int) -> int:
+        # k * multiplier is in 1e-8 and both prices in 1e-4: the product is in 1e-16 dollars.
+        cost = self[price] = price * _PER_PRICE + self._coefficient * price * (ONE_DOLLAR - price) // 10**6
+        return cost
+
+
+_costs_of = cache(Costs)
+
+
+def costs_of(schedule: FeeSchedule) -> Costs:
+    """The costs under a schedule, computed once for each price. :raises ProofError: the schedule is not tradable."""
+    return _costs_of(schedule.coefficient(Role.TAKER))
+
+
+def effective_cost(schedule: FeeSchedule, price: Price) -> int:
+    """One entry of :class:`Costs`. :raises ProofError: the schedule is not tradable."""
+    return costs_of(schedule)[price]
 
 
 def is_crossed(book: BookSnapshot) -> bool:
@@ -45,4 +64,5 @@ def offers(market: Market, books: Mapping[str, BookSnapshot], outcome: Outcome) 
     book = books.get(market.ticker)
     if book is None or is_crossed(book):
         return []
-    return [Offer(effective_cost(market.fees, price), size) for price, size in book.asks(outcome)]
+    table = costs_of(market.fees)
+    return [Offer(table[price], size) for price, size in book.asks(outcome)]

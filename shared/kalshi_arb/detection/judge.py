@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
+from kalshi_arb.detection.capital import capital
 from kalshi_arb.detection.effective import ONE
-from kalshi_arb.detection.propose import best_edge, propose
-from kalshi_arb.detection.screen import EDGE_DECIMALS, Miss
+from kalshi_arb.detection.propose import propose
+from kalshi_arb.detection.rank import quality
+from kalshi_arb.detection.screen import EDGE_DECIMALS, Miss, near_miss
 from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import ProofError, UnfitBookError
 from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, Count, dollars, print_decimal
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg, Opportunity
 from kalshi_arb.domain.state_space import Group
@@ -36,13 +39,15 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """``certificate`` is there when the verifier could judge; ``edge`` (1e-10 dollars, None when it cannot be told) is
-    how near a bundle is that was not found, or how much one lacks that was refused; ``text`` says it in words."""
+    how near a bundle is that was not found, or how much one lacks that was refused; ``text`` says it in
+    words. ``near`` is the nearest bundle where none was found."""
 
     verdict: Verdict
     legs: tuple[Leg, ...]
     certificate: Certificate | None
     edge: int | None
     text: str
+    near: Miss | None = None
 
 
 def judge(
@@ -58,9 +63,11 @@ def judge(
     try:
         legs = propose(group, books, precision=precision, smallest_fill=smallest_fill)
         if not legs:
-            edge = best_edge(group, books)
-            text = "a side is missing" if edge is None else f"{_edge_text(edge)} a set after fees"
-            return Judgement(Verdict.NO_BUNDLE, (), None, edge, text)
+            near = near_miss(group, books)
+            if near is None:
+                return Judgement(Verdict.NO_BUNDLE, (), None, None, "a side is missing")
+            text = f"{print_decimal(near.edge, EDGE_DECIMALS)} dollars a set after fees"
+            return Judgement(Verdict.NO_BUNDLE, (), None, near.edge, text, near)
         certificate = verify(
             group,
             legs,
@@ -98,7 +105,7 @@ def miss(group: Group, judgement: Judgement) -> Miss | None:
     """The near miss that a judgement is, None when it was proved or cannot be measured."""
     if judgement.edge is None or judgement.verdict is Verdict.PROVED:
         return None
-    return Miss(group.group_id, group.event_ticker, min(0, judgement.edge), judgement.text)
+    return judgement.near or Miss(group.group_id, group.event_ticker, min(0, judgement.edge), judgement.text)
 
 
 def opportunity_id(group: Group, books: Iterable[BookSnapshot], legs: Iterable[Leg]) -> str:
@@ -120,8 +127,12 @@ def opportunity(
     *,
     found_ms: int,
     candidate_ms: int,
+    netting: Netting = Netting.OFF,
 ) -> Opportunity:
-    """The opportunity that a judgement found. Times are UTC milliseconds."""
+    """The opportunity that a judgement found, with what it ties up and takes. Times are UTC milliseconds.
+
+    :param netting: whether the account gets collateral back across the markets of an event
+    """
     tickers = sorted({leg.ticker for leg in judgement.legs})
     return Opportunity(
         opportunity_id=opportunity_id(group, (books[ticker] for ticker in tickers), judgement.legs),
@@ -131,8 +142,6 @@ def opportunity(
         certificate=certificate,
         found_ms=found_ms,
         candidate_ms=candidate_ms,
+        capital=capital(group, judgement.legs, books, certificate, netting=netting),
+        quality=quality(judgement.legs, books, certificate.judged_ms),
     )
-
-
-def _edge_text(edge: int) -> str:
-    return f"{print_decimal(edge, EDGE_DECIMALS)} dollars"

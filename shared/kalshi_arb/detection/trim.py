@@ -1,22 +1,27 @@
-"""From an exact sweep to whole orders: the quantities whose floor profit is best after rounding.
+"""From the linear optimum to whole orders: the quantities whose exact profit is best.
 
-A sweep knows linear fees and level prices. An order is sent with one limit, its worst level, and pays a rounded fee, so
-the last level of a thin edge often costs more than it brings, and a few hundredths of a contract decide whether a
-rounding step is paid. Here the floor is the objective: everything at its limit, highest fee, worst payout.
+A solver knows linear fees. An order pays a rounded fee, so the last level of a thin edge often costs more than it
+brings, and a few hundredths of a contract decide whether a rounding step is paid. It is also sent with one limit, its
+worst level, and may have to pay that for everything when the book moves before it arrives. The objective is therefore
+the profit at the levels, highest fee, worst payout, among the quantities that do not lose at their limits either (their
+floor); where none of those gains, the best floor, so that a refusal can be explained.
 Amounts: counts 1e-2 contracts, cash 1e-6 dollars.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
-from kalshi_arb.detection.ladder import Flow
+from kalshi_arb.detection.solvers import Part
+from kalshi_arb.detection.solvers.states import Row, paid
 from kalshi_arb.domain.book import Level
-from kalshi_arb.domain.fees import FeeSchedule, Precision, order_fee_bound
+from kalshi_arb.domain.fees import Precision, order_cost_bound, order_fee_bound
+from kalshi_arb.domain.market import Market
 from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count, Price
 
-# Between two level ends the floor rises in a straight line less a rounding sawtooth, so the best quantity lies within
-# a few steps below an end: once the floor is below the best by more than the sawtooth is high, no smaller count can be
+# Between two level ends the profit rises in a straight line less a rounding sawtooth, so the best quantity lies within
+# a few steps below an end: once the profit is below the best by more than the sawtooth is high, no smaller count can be
 # better. These bound how many steps and ends are priced at most; thin edges need the most.
 _STEPS = 1_500
 _FEWEST_STEPS = 24
@@ -25,20 +30,29 @@ _SCANNED_ENDS = 4
 _PASSES = 3
 
 
+class Cost(NamedTuple):
+    """What a count costs at the levels and with every contract at its limit, the highest fees included."""
+
+    levels: int
+    limit: int
+
+
+_FREE = Cost(0, 0)
+
+
 class Curve:
-    """What one leg costs as a function of its count, when the whole count is ordered at the worst level it needs."""
+    """What one leg costs as a function of its count."""
 
-    __slots__ = ("_costs", "_fewest", "_levels", "_precision", "_schedule", "ends")
+    __slots__ = ("_before", "_costs", "_fewest", "_levels", "_market", "_may_round", "_precision", "ends")
 
-    def __init__(
-        self, schedule: FeeSchedule, asks: Sequence[Level], precision: Precision, smallest_fill: Count
-    ) -> None:
-        self._schedule = schedule
+    def __init__(self, market: Market, asks: Sequence[Level], precision: Precision, smallest_fill: Count) -> None:
+        self._market = market
         self._levels = asks
         self._precision = precision
         self._fewest = smallest_fill
-        self._costs: dict[int, int] = {0: 0}
+        self._costs: dict[int, Cost] = {0: _FREE}
         self.ends = list(accumulate(level.size for level in asks))
+        self._before = [0, *accumulate(level.price * level.size for level in asks)]
 
     @property
     def sawtooth(self) -> int:
@@ -54,26 +68,42 @@ class Curve:
         """The worst level that ``count`` contracts need. ``count`` lies between 1 and the depth."""
         return self._levels[bisect_left(self.ends, count)].price
 
-    def cost(self, count: int) -> int:
-        """Cash for ``count`` contracts at their limit, with the highest fee at the levels or at the limit."""
+    def cost(self, count: int) -> Cost:
+        """What ``count`` contracts cost: with the highest fee that the seen levels can cause, and at the limit with the
+        highest however the book stands when the order arrives."""
         known = self._costs.get(count)
         if known is not None:
             return known
+        schedule, precision, fewest = self._market.fees, self._precision, self._fewest
         last = bisect_left(self.ends, count)
         limit = self._levels[last].price
         before = self.ends[last - 1] if last else 0
         fills = [*self._levels[:last], Level(limit, Count(count - before))]
-        fee = order_fee_bound(self._schedule, fills, self._precision, self._fewest)
+        seen: int = order_fee_bound(schedule, fills, precision, fewest)
+        highest = seen
         if last:
             at_limit = [(limit, size) for _, size in fills]
-            fee = max(fee, order_fee_bound(self._schedule, at_limit, self._precision, self._fewest))
-        cost = limit * count + fee
-        self._costs[count] = cost
+            highest = max(highest, order_fee_bound(schedule, at_limit, precision, fewest))
+        may_round = self._market.grid.leaves_steps_of(limit, Price(precision))
+        most = order_cost_bound(schedule, limit, Count(count), precision, fewest, revenue_may_round=may_round)
+        highest = max(highest, most - limit * count)
+        cost = self._costs[count] = Cost(
+            self._before[last] + limit * (count - before) + seen, limit * count + highest
+        )  # fmt: skip
         return cost
 
     def is_whole(self) -> bool:
         """Whether every level holds whole contracts."""
         return all(level.size % ONE_CONTRACT == 0 for level in self._levels)
+
+
+def worth(payout: int, costs: Iterable[Cost]) -> int:
+    """The objective: the profit at the levels where the limits leave one too, else the floor."""
+    levels = limit = payout
+    for cost in costs:
+        levels -= cost.levels
+        limit -= cost.limit
+    return levels if limit > 0 else min(limit, levels)
 
 
 def step_of(curves: Iterable[Curve]) -> int:
@@ -93,23 +123,23 @@ def trim_sold(curves: Sequence[Curve], sets: int) -> list[int]:
     def counts(common: int) -> list[int]:
         return [_best_count(curve, points, common) for curve, points in zip(curves, good, strict=True)]
 
-    def floor(common: int) -> int:
+    def value(common: int) -> int:
         chosen = counts(common)
-        paid = (sum(chosen) - max(chosen)) * ONE_DOLLAR
-        return paid - sum(curve.cost(count) for curve, count in zip(curves, chosen, strict=True))
+        paid_out = (sum(chosen) - max(chosen)) * ONE_DOLLAR
+        return worth(paid_out, [curve.cost(count) for curve, count in zip(curves, chosen, strict=True)])
 
-    chosen = counts(_search(curves, sets, step, floor))
+    chosen = counts(_search(curves, sets, step, value))
     # Where even the best is a loss, the whole sweep stays on the table so that the refusal can be explained.
     return chosen if any(chosen) else [min(curve.depth, sets) for curve in curves]
 
 
-def trim_bought(curves: Sequence[Curve], sets: int) -> int:
-    """The common count of a covering set, at most ``sets``: it pays one dollar a set."""
+def trim_common(curves: Sequence[Curve], sets: int, payout: int) -> int:
+    """The common count of legs that pay ``payout`` (1e-4 dollars) a set together, at most ``sets``."""
 
-    def floor(common: int) -> int:
-        return common * ONE_DOLLAR - sum(curve.cost(common) for curve in curves)
+    def value(common: int) -> int:
+        return worth(common * payout, [curve.cost(common) for curve in curves])
 
-    return _search(curves, sets, step_of(curves), floor)
+    return _search(curves, sets, step_of(curves), value)
 
 
 def _good_points(curve: Curve, step: int, sets: int) -> list[tuple[int, int]]:
@@ -118,10 +148,14 @@ def _good_points(curve: Curve, step: int, sets: int) -> list[tuple[int, int]]:
     best = 0
     for end in curve.ends:
         for count in (end - step, end):
-            if 0 < count <= sets and count * ONE_DOLLAR - curve.cost(count) > best:
-                best = count * ONE_DOLLAR - curve.cost(count)
+            if 0 < count <= sets and _earned(curve, count) > best:
+                best = _earned(curve, count)
                 points.append((count, best))
     return points
+
+
+def _earned(curve: Curve, count: int) -> int:
+    return count * ONE_DOLLAR - curve.cost(count).levels
 
 
 def _best_count(curve: Curve, points: Sequence[tuple[int, int]], common: int) -> int:
@@ -129,17 +163,17 @@ def _best_count(curve: Curve, points: Sequence[tuple[int, int]], common: int) ->
     position = bisect_left(points, (common + 1, 0))
     if position:
         chosen, earned = points[position - 1]
-    if common <= curve.depth and common * ONE_DOLLAR - curve.cost(common) > earned:
+    if common <= curve.depth and _earned(curve, common) > earned:
         chosen = common
     return chosen
 
 
-def _search(curves: Sequence[Curve], sets: int, step: int, floor: Callable[[int], int]) -> int:
-    """The common count with the best floor: first at level ends, then stepwise below the best of them."""
+def _search(curves: Sequence[Curve], sets: int, step: int, value: Callable[[int], int]) -> int:
+    """The common count with the best value: first at level ends, then stepwise below the best of them."""
     ends = sorted({end for curve in curves for end in curve.ends if end < sets} | {sets})
     if len(ends) > _ENDS:
         ends = ends[:: len(ends) // _ENDS + 1] + ends[-1:]
-    ranked = sorted(((floor(end), -number) for number, end in enumerate(ends)), reverse=True)
+    ranked = sorted(((value(end), -number) for number, end in enumerate(ends)), reverse=True)
     best, best_count = ranked[0][0], ends[-ranked[0][1]]
     window = max(_FEWEST_STEPS, _STEPS // len(curves))
     slack = sum(curve.sawtooth for curve in curves)
@@ -147,87 +181,84 @@ def _search(curves: Sequence[Curve], sets: int, step: int, floor: Callable[[int]
         number = -negative_number
         below = ends[number - 1] if number else 0
         for count in range(ends[number] - step, max(below, ends[number] - step * window), -step):
-            value = floor(count)
-            if value > best:
-                best, best_count = value, count
-            elif value < best - slack:
+            found = value(count)
+            if found > best:
+                best, best_count = found, count
+            elif found < best - slack:
                 break
     return best_count
 
 
-class LadderTrim:
-    """Improves a ladder bundle, seen as pairs of YES and NO, by changing one pair's count at a time."""
+class PartsTrim:
+    """Improves a bundle of parts by changing the count of one part at a time."""
 
-    def __init__(self, yes: Sequence[Curve], no: Sequence[Curve]) -> None:
-        self._yes = yes
-        self._no = no
-        self._step = step_of([*yes, *no])
+    def __init__(self, curves: Mapping[int, Curve], rows: Sequence[Row], parts: Sequence[Part]) -> None:
+        """``curves`` by contract, of every contract in ``parts``; ``rows`` the states that must be gained in."""
+        merged: dict[tuple[int, ...], int] = {}
+        for contracts, units in parts:
+            merged[contracts] = merged.get(contracts, 0) + units
+        self._curves = curves
+        self._contracts = list(merged)
+        self._start = list(merged.values())
+        self._step = step_of(curves.values())
+        self._payouts = _lowest({tuple(sum(paid(row, one) for one in part) for part in merged) for row in rows})
 
-    def floor(self, pairs: dict[tuple[int, int], int]) -> int:
-        """Worst payout less the cost at limits."""
-        yes, no = self.totals(pairs)
-        paid = worst = sum(no.values())
-        # Markets settle YES from the easiest up to some strike: each one that does adds its YES and loses its NO.
-        for market in sorted(yes.keys() | no.keys()):
-            paid += yes.get(market, 0) - no.get(market, 0)
-            worst = min(worst, paid)
-        cost = sum(self._yes[market].cost(count) for market, count in yes.items())
-        return worst * ONE_DOLLAR - cost - sum(self._no[market].cost(count) for market, count in no.items())
-
-    @staticmethod
-    def totals(pairs: dict[tuple[int, int], int]) -> tuple[dict[int, int], dict[int, int]]:
-        """YES and NO counts per market."""
-        yes: dict[int, int] = {}
-        no: dict[int, int] = {}
-        for (easier, harder), count in pairs.items():
+    def totals(self, counts: Sequence[int]) -> dict[int, int]:
+        """Counts by contract."""
+        found: dict[int, int] = {}
+        for contracts, count in zip(self._contracts, counts, strict=True):
             if count:
-                yes[easier] = yes.get(easier, 0) + count
-                no[harder] = no.get(harder, 0) + count
-        return yes, no
+                for contract in contracts:
+                    found[contract] = found.get(contract, 0) + count
+        return found
 
-    def best(self, starts: Iterable[Sequence[Flow]]) -> dict[tuple[int, int], int]:
-        """The best bundle reached from any start; never empty when a start is not."""
-        found: tuple[int, dict[tuple[int, int], int]] | None = None
-        tried: list[dict[tuple[int, int], int]] = [{}]
-        for start in starts:
-            pairs: dict[tuple[int, int], int] = {}
-            for flow in start:
-                pairs[flow.easier, flow.harder] = pairs.get((flow.easier, flow.harder), 0) + flow.size
-            if pairs in tried:
-                continue
-            tried.append(dict(pairs))
-            value = self._polish(pairs)
+    def value(self, counts: Sequence[int]) -> int:
+        """The objective."""
+        payout = min(
+            sum(count * pays for count, pays in zip(counts, row, strict=True)) for row in self._payouts
+        )  # fmt: skip
+        return worth(payout, [self._curves[contract].cost(count) for contract, count in self.totals(counts).items()])
+
+    def best(self) -> dict[int, int]:
+        """The best counts by contract reached from the whole bundle or from one part of it; never none."""
+        found: tuple[int, list[int]] | None = None
+        every = range(len(self._start))
+        alone = [[self._start[place] if place == one else 0 for place in every] for one in every]
+        for start in [self._start, *(alone if len(alone) > 1 else ())]:
+            counts = list(start)
+            value = self._polish(counts)
             if found is None or value > found[0]:
-                found = value, pairs
-        return found[1] if found else {}
+                found = value, counts
+        return self.totals(found[1] if found is not None else self._start)
 
-    def _polish(self, pairs: dict[tuple[int, int], int]) -> int:
-        best = self.floor(pairs)
+    def _polish(self, counts: list[int]) -> int:
+        best = self.value(counts)
         for _ in range(_PASSES):
             before = best
-            for pair in list(pairs):
-                best = self._improve(pairs, pair, best, max(_FEWEST_STEPS, _STEPS // (2 * len(pairs))))
-            if best == before or len(pairs) == 1:
+            moving = [place for place, count in enumerate(counts) if count]
+            for place in moving:
+                best = self._improve(counts, place, best, max(_FEWEST_STEPS, _STEPS // (2 * len(moving))))
+            if best == before or len(moving) == 1:
                 break
         return best
 
-    def _improve(self, pairs: dict[tuple[int, int], int], pair: tuple[int, int], best: int, window: int) -> int:
-        yes, no = self.totals(pairs)
-        now = pairs[pair]
-        others_yes = yes.get(pair[0], 0) - now
-        others_no = no.get(pair[1], 0) - now
-        bought, sold = self._yes[pair[0]], self._no[pair[1]]
-        most = min(bought.depth - others_yes, sold.depth - others_no)
-        ends = {end - others_yes for end in bought.ends} | {end - others_no for end in sold.ends} | {now, most}
-        chosen = now
+    def _improve(self, counts: list[int], place: int, best: int, window: int) -> int:
+        totals = self.totals(counts)
+        now = counts[place]
+        if not now:
+            return best
+        curves = [(self._curves[contract], totals[contract] - now) for contract in self._contracts[place]]
+        most = min(curve.depth - others for curve, others in curves)
+        ends = {end - others for curve, others in curves for end in curve.ends} | {now, most}
         candidates = sorted({end for end in ends if 0 < end <= most}, reverse=True)
-        if len(pairs) > 1:
+        if sum(count > 0 for count in counts) > 1:
             candidates.append(0)
+        chosen = now
 
         def attempt(count: int) -> int:
             nonlocal best, chosen
-            pairs[pair] = count
-            value = self.floor(pairs)
+            counts[place] = count
+            value = self.value(counts)
             if value > best:
                 best, chosen = value, count
             return value
@@ -235,12 +266,18 @@ class LadderTrim:
         for count in candidates:
             attempt(count)
         top = chosen
-        slack = bought.sawtooth + sold.sawtooth
+        slack = sum(curve.sawtooth for curve, _ in curves)
         for count in range(top - self._step, max(0, top - self._step * window), -self._step):
             if attempt(count) < best - slack:
                 break
-        if chosen:
-            pairs[pair] = chosen
-        else:
-            del pairs[pair]
+        counts[place] = chosen
         return best
+
+
+def _lowest(rows: set[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The payouts by part that can be the worst: none that another one is nowhere above."""
+    return [
+        row
+        for row in rows
+        if not any(other != row and all(map(int.__le__, other, row)) for other in rows)
+    ]  # fmt: skip

@@ -11,6 +11,7 @@ KalshiArbError
 |   |   +-- UnfitBookError     a book it rests on is missing, too old or crossed
 |   |   +-- DepthError         the books do not hold the bundle up to its limits
 |   +-- TransitionError    a basket or leg moved along a forbidden edge
++-- SolverError            a solver ended without an optimum: says nothing about whether there is a bundle
 +-- SchemaError            a message or item of an unknown kind or version
 +-- StoreError             a table or queue refused
 |   +-- ConflictError      a conditional write lost against another writer
@@ -60,6 +61,10 @@ class DepthError(ProofError):
 
 class TransitionError(DomainError):
     """A basket or an order was asked to move along a forbidden edge."""
+
+
+class SolverError(KalshiArbError):
+    """A solver ended without an optimum. It is never an answer: whether there is a bundle stays unknown."""
 
 
 class SchemaError(KalshiArbError):

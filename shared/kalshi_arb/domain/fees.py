@@ -23,6 +23,7 @@ so rounding down commutes with it and leaves the same rounding fee, accumulator 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, IntEnum, unique
+from functools import lru_cache
 
 from kalshi_arb.domain.errors import AmountError, FeeError, ProofError
 from kalshi_arb.domain.money import (
@@ -335,3 +336,43 @@ def order_fee_bound(
     kept = max(0, keeping + (keeping_rest or giving_rest) - (not gives)) * precision
     most = ceil_div(model, _MODEL_PER_CASH * unit) * unit + gained + precision - 1 + kept
     return Cash(most - (cost + most) % precision)
+
+
+@lru_cache(maxsize=4096)
+def order_cost_bound(
+    schedule: FeeSchedule,
+    limit: Price,
+    count: Count,
+    precision: Precision,
+    smallest_fill: Count,
+    *,
+    revenue_may_round: bool,
+) -> Cash:
+    """The most that one taking order of ``count`` can take from the balance, fees included, however the book stands
+    when it arrives: any fills at or below ``limit``, each but the last of at least ``smallest_fill``.
+
+    Price plus model fee rises with the price, so without roundings of the revenue the limit is dearest. With them, an
+    order keeps less than one step of the balance, and a fill keeps a step more where it cannot give an earlier rounding
+    back (see :func:`order_fee_bound`): at a price below the limit if need be, less what it saves there. The last fill
+    may be so small that it saves nothing.
+
+    :param revenue_may_round: whether the order can fill at a price off the balance grid
+    """
+    if not revenue_may_round:
+        return Cash(notional(limit, count) + order_fee_bound(schedule, ((limit, count),), precision, smallest_fill))
+    fills = ceil_div(count, smallest_fill)
+    charged = trade_fee(schedule, limit, count)
+    kept = 0 if fills == 1 else (fills - 2) * _keeps(schedule, limit, precision, smallest_fill) + precision
+    return Cash(notional(limit, count) + charged + (fills - 1 if charged else 0) + precision - 1 + kept)
+
+
+@lru_cache(maxsize=4096)
+def _keeps(schedule: FeeSchedule, limit: Price, precision: Precision, smallest_fill: Count) -> int:
+    """What a fill of the smallest size can keep, less what its price then saves below the limit."""
+    for saved in range(ceil_div(precision, smallest_fill)):
+        price = Price(limit - saved)
+        if price <= 0:
+            break
+        if price % precision and trade_fee(schedule, price, smallest_fill) < precision:
+            return int(precision) - saved * smallest_fill
+    return 0

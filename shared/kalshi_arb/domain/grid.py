@@ -54,6 +54,11 @@ class PriceGrid:
         """Whether every legal price is a whole multiple of ``step``."""
         return all(band.start % step == 0 and band.step % step == 0 for band in self.bands)
 
+    def leaves_steps_of(self, limit: Price, step: Price) -> bool:
+        """Whether a purchase of either outcome at ``limit`` or better can fill off the multiples of ``step``, which
+        divides a dollar."""
+        return limit % step > 0 or not self.is_on_steps_of(step)
+
     def at_or_below(self, price: Price) -> Price | None:
         """The highest legal price that is not above ``price``, or None."""
         for band in reversed(self.bands):

@@ -1,6 +1,6 @@
 """One market as the relations need it: what it settles on, where it trades, what it charges."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, unique
 
@@ -47,6 +47,26 @@ class StrikeType(Enum):
     OTHER = "other"
 
 
+@unique
+class CollateralReturn(Enum):
+    """An event's ``collateral_return_type``: what the exchange gives back at once across its markets, if the account
+    has netting switched on. MECNET: of its markets at most one pays. DIRECNET: they are ordered thresholds. Anything
+    else, and an event that says nothing, is NONE."""
+
+    MECNET = "MECNET"
+    DIRECNET = "DIRECNET"
+    NONE = ""
+
+
+@unique
+class Netting(Enum):
+    """Whether an account gets that collateral back before settlement. Off unless somebody switched it on (Kalshi API
+    documentation, subaccount netting)."""
+
+    OFF = "off"
+    ON = "on"
+
+
 @dataclass(frozen=True, slots=True)
 class ComboLeg:
     """A market that a combo selects, and the side of it that must come true."""
@@ -64,6 +84,10 @@ class Market:
     one event (canonical text of ``custom_strike``, empty when there is none); ``rules_fingerprint`` is the hash of
     the rules text; ``close_ms`` is UTC milliseconds; ``shard`` is ``exchange_index``; ``legs`` are what a combo
     selects, empty for every other market.
+
+    ``collateral_return`` is the event's; ``paid_by_ms`` is when the market is expected to have been paid (expected
+    expiration and settlement timer, UTC milliseconds), None when the listing does not say. No proof rests on these two:
+    they are as they were when the group was formed, and do not tell one market from another.
     """
 
     ticker: str
@@ -80,3 +104,5 @@ class Market:
     close_ms: int
     rules_fingerprint: str
     legs: tuple[ComboLeg, ...] = ()
+    collateral_return: CollateralReturn = field(default=CollateralReturn.NONE, compare=False)
+    paid_by_ms: int | None = field(default=None, compare=False)

@@ -12,6 +12,8 @@ from kalshi_arb.domain.errors import TransitionError
 from kalshi_arb.domain.money import Cash, dollars
 from kalshi_arb.ports import Alert, AlertKind, BasketStore, Notifier, ReservationStore, StatusStore
 
+MARKET_KEY = "market#"
+EVENT_KEY = "event#"
 CASH_KEY = "cash#"
 OPEN_KEY = "open#"
 OUTLAY_KEY = "outlay#"

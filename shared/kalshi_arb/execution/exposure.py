@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kalshi_arb.domain.basket import Basket, LegTerms, Purpose
-from kalshi_arb.domain.fees import FeeSchedule, Precision, order_fee_bound, trade_fee
+from kalshi_arb.domain.fees import FeeSchedule, Precision, order_cost_bound
 from kalshi_arb.domain.market import Outcome
-from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, ceil_div, notional
+from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
 from kalshi_arb.domain.opportunity import Leg
 from kalshi_arb.domain.state_space import Group
 
@@ -170,36 +170,11 @@ def outcome_of(leg: Leg, *, opposite: bool) -> Outcome:
 
 def _may_round(terms: LegTerms, limit: Price, rules: FeeRules) -> bool:
     """Whether an order can fill at a price off the balance grid, so that its revenue is rounded."""
-    return limit % rules.precision > 0 or not terms.grid.is_on_steps_of(Price(rules.precision))
+    return terms.grid.leaves_steps_of(limit, Price(rules.precision))
 
 
-@lru_cache(maxsize=4096)
 def _highest(fees: FeeSchedule, limit: Price, count: Count, rules: FeeRules, may_round: bool) -> int:
-    """The highest cost at or below the limit.
-
-    Price plus model fee rises with the price, so without roundings of the revenue the limit is dearest. With them, an
-    order keeps less than one step of the balance, and a fill keeps a step more where it cannot give an earlier rounding
-    back (see :func:`order_fee_bound`): at a price below the limit if need be, less what it saves there. The last fill
-    may be so small that it saves nothing.
-    """
-    if not may_round:
-        return notional(limit, count) + order_fee_bound(fees, ((limit, count),), rules.precision, rules.smallest_fill)
-    fills = ceil_div(count, rules.smallest_fill)
-    charged = trade_fee(fees, limit, count)
-    kept = 0 if fills == 1 else (fills - 2) * _keeps(fees, limit, rules) + rules.precision
-    return notional(limit, count) + charged + (fills - 1 if charged else 0) + rules.precision - 1 + kept
-
-
-@lru_cache(maxsize=4096)
-def _keeps(fees: FeeSchedule, limit: Price, rules: FeeRules) -> int:
-    """What a fill of the smallest size can keep, less what its price then saves below the limit."""
-    for saved in range(ceil_div(rules.precision, rules.smallest_fill)):
-        price = Price(limit - saved)
-        if price <= 0:
-            break
-        if price % rules.precision and trade_fee(fees, price, rules.smallest_fill) < rules.precision:
-            return int(rules.precision) - saved * rules.smallest_fill
-    return 0
+    return order_cost_bound(fees, limit, count, rules.precision, rules.smallest_fill, revenue_may_round=may_round)
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ from kalshi_arb.domain.errors import DomainError
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.grid import Band, PriceGrid
 from kalshi_arb.domain.listing import EventListing, ListedMarket
-from kalshi_arb.domain.market import ComboLeg, Market, MarketStatus, Outcome, StrikeType
+from kalshi_arb.domain.market import CollateralReturn, ComboLeg, Market, MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.portfolio import Fill, OrderReport, Settlement
 from kalshi_arb.kalshi.errors import WireFormatError
@@ -116,7 +116,23 @@ def _to_market(wire: MarketWire, event: EventWire, fees: FeeSchedule) -> Market:
         close_ms=wire.close_time,
         rules_fingerprint=rules_fingerprint(wire.rules_primary, wire.rules_secondary or ""),
         legs=tuple(_to_leg(leg, wire.ticker) for leg in wire.mve_selected_legs or ()),
+        collateral_return=_collateral_return(event.collateral_return_type),
+        paid_by_ms=_paid_by_ms(wire),
     )
+
+
+def _collateral_return(text: str | None) -> CollateralReturn:
+    """Anything unknown returns nothing, as far as we know."""
+    try:
+        return CollateralReturn(text or "")
+    except ValueError:
+        return CollateralReturn.NONE
+
+
+def _paid_by_ms(wire: MarketWire) -> int | None:
+    if wire.expected_expiration_time is None or wire.settlement_timer_seconds is None:
+        return None
+    return wire.expected_expiration_time + wire.settlement_timer_seconds * 1_000
 
 
 def market_status(wire: MarketWire) -> MarketStatus:

@@ -36,20 +36,23 @@ class KalshiMarketData:
         self._clock = clock
         self.skipped: dict[str, int] = {}
 
-    def open_events(self) -> Iterator[EventListing]:
-        """Every open event with its markets, combos left out by the exchange itself. An event that cannot be mapped
-        is logged, counted in ``skipped`` and left out whole.
+    def open_events(self, series_tickers: Sequence[str] = ()) -> Iterator[EventListing]:
+        """Every open event with its markets, or those of these series; combos are left out by the exchange itself. An
+        event that cannot be mapped is logged, counted in ``skipped`` and left out whole.
 
         :raises ExchangeError: a page, the series or the announced fee changes cannot be read.
         """
         self.skipped = {}
         fees = self._fee_reads()
-        series = {item.ticker: item for item in self._markets.all_series()}
-        for page in self._markets.event_pages(status="open", with_nested_markets=True):
-            for raw in page:
-                listing = self._listing(raw, series, fees)
-                if listing is not None:
-                    yield listing
+        series: dict[str, SeriesWire] = {}
+        if not series_tickers:
+            series = {item.ticker: item for item in self._markets.all_series()}
+        for one in series_tickers or (None,):
+            for page in self._markets.event_pages(status="open", series_ticker=one, with_nested_markets=True):
+                for raw in page:
+                    listing = self._listing(raw, series, fees)
+                    if listing is not None:
+                        yield listing
 
     def combo_events(self) -> Iterator[EventListing]:
         """Events with a quoted combo, from the newest page of open combos and at most ``COMBO_EVENTS`` of them: combos

@@ -27,7 +27,7 @@ from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.execution.control import read_control
-from kalshi_arb.execution.ending import CASH_KEY, OPEN_KEY, OUTLAY_KEY, Ending
+from kalshi_arb.execution.ending import CASH_KEY, EVENT_KEY, MARKET_KEY, OPEN_KEY, OUTLAY_KEY, Ending
 from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_payouts, leg_terms, split_overhead, worst_loss
 from kalshi_arb.execution.plan import entry_orders, plan_waves
 from kalshi_arb.ports import BasketStore, GroupStore, MarketData, Notifier, ReservationStore, StatusStore, Trading
@@ -36,8 +36,6 @@ from kalshi_arb.risk.limits import Limits
 from kalshi_arb.risk.sizing import largest_that_fits
 from kalshi_arb.settings import Mode
 
-MARKET_KEY = "market#"
-EVENT_KEY = "event#"
 _HOLDING_NOTHING = frozenset({BasketState.REFUSED, BasketState.FLAT, BasketState.SETTLED})
 _CONFLICT_TRIES = 4
 

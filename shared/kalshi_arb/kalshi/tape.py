@@ -23,8 +23,7 @@ from typing import IO, cast
 
 import msgspec
 
-from infra.exchange.errors import TapeError
-from kalshi_arb.domain.errors import AmountError
+from kalshi_arb.domain.errors import AmountError, DomainError
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Count, Price, count_from_wire, price_from_wire
 
@@ -39,6 +38,11 @@ FACTS = (
     "fee_multiplier", "exchange_index",
 )  # fmt: skip
 """Facts of a market that a row may carry, under the names of the exchange's market, event and series objects."""
+
+
+class TapeError(DomainError):
+    """A tape, or what describes it, cannot be used; the message names file and line."""
+
 
 BookLevel = tuple[Outcome, Price]
 Facts = Mapping[str, object]
