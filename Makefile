@@ -74,7 +74,7 @@ lock:  ## resolve the requirements again (needs uv) into hashed files that name 
 	  uv pip compile --quiet --universal --python-version $${name%%:*} --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate $${name#*:}.in -o $${name#*:}.txt; done
 	@uv pip compile --quiet --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate -c infra/env/requirements.txt solver_layer/requirements.in -o solver_layer/requirements.txt
+	  --no-header --no-annotate -c infra/env/requirements.txt infra/solver_layer/requirements.in -o infra/solver_layer/requirements.txt
 	@for name in shared/requirements feed_container/requirements; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate -c infra/env/requirements.txt $$name.in -o $$name.txt; done

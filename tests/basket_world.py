@@ -33,6 +33,7 @@ from kalshi_arb.fakes import (
 )
 from kalshi_arb.risk.check import RiskCheck
 from kalshi_arb.risk.limits import Limits, parse_limits
+from tests.cloud_samples import CAPITAL, QUALITY
 
 YES, NO = Outcome.YES, Outcome.NO
 QUADRATIC = FeeSchedule(FeeType.QUADRATIC)
@@ -206,7 +207,15 @@ class World:
             self.group, legs, books, precision=self.precision, smallest_fill=self.smallest_fill, now_ms=now
         )
         opportunity = Opportunity(
-            opportunity_id, self.group.group_id, self.group.event_ticker, tuple(legs), certificate, now, now
+            opportunity_id,
+            self.group.group_id,
+            self.group.event_ticker,
+            tuple(legs),
+            certificate,
+            now,
+            now,
+            CAPITAL,
+            QUALITY,
         )
         basket = propose_basket(opportunity, mode or self.mode, now)
         assert self.baskets.create(basket)

@@ -9,7 +9,7 @@ from kalshi_arb.domain.grid import CENT_GRID
 from kalshi_arb.domain.group_record import GroupRecord
 from kalshi_arb.domain.market import Market, Outcome, StrikeType
 from kalshi_arb.domain.money import Cash, Count, Price
-from kalshi_arb.domain.opportunity import BookReference, Certificate, Grade, Leg, Opportunity
+from kalshi_arb.domain.opportunity import BookReference, Capital, Certificate, Grade, Leg, Opportunity, Quality
 from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, OrderRequest, TimeInForce
 from kalshi_arb.domain.relation import Relation, RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
@@ -85,6 +85,9 @@ def book(ticker: str = LOW, version: tuple[int, int, int] = (1, 1, 1)) -> BookSn
     return BookSnapshot(ticker, BookVersion(*version), NOW - 20, NOW - 12, level, level)
 
 
+CAPITAL = Capital({0: Cash(114_000_000)}, Cash(114_000_000), Cash(0), Cash(114_000_000), Cash(0), Cash(114_000_000),
+                  None, 25_438, None, None)  # fmt: skip
+QUALITY = Quality(1_000_000, 12, 4)
 LEGS = (
     Leg(LOW, Outcome.YES, Count(12_000), Price(4_300)),
     Leg(HIGH, Outcome.NO, Count(12_000), Price(5_200)),
@@ -107,16 +110,23 @@ def certificate(group_id: str = "ladder-KXTEST-26") -> Certificate:
         smallest_fill=Count(100),
         precision=int(Precision.DIRECT),
         books=(
-            BookReference(LOW, BookVersion(1, 1, 1), 12),
-            BookReference(HIGH, BookVersion(1, 1, 2), 8),
+            BookReference(LOW, BookVersion(1, 1, 1), 12, NOW - 20),
+            BookReference(HIGH, BookVersion(1, 1, 2), 8, NOW - 20),
         ),
         judged_ms=NOW,
+        legs=(),
+        states=(),
+        assumptions=(),
+        max_age_ms=5_000,
+        seal="",
     )
 
 
 def opportunity(opportunity_id: str = "o1", found_ms: int = NOW, group_id: str = "ladder-KXTEST-26") -> Opportunity:
     """A proved opportunity of two legs."""
-    return Opportunity(opportunity_id, group_id, "KXTEST-26", LEGS, certificate(group_id), found_ms, found_ms - 30)
+    return Opportunity(
+        opportunity_id, group_id, "KXTEST-26", LEGS, certificate(group_id), found_ms, found_ms - 30, CAPITAL, QUALITY
+    )
 
 
 def basket(basket_id: str = "b1", group_id: str = "ladder-KXTEST-26", created_ms: int = NOW) -> Basket:

@@ -1,7 +1,5 @@
 """The embedded exchange behind real sockets for tests that need its answers: in a thread of its own, on a free port."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from infra.exchange.assembly import ExchangeOptions, create_exchange
 from infra.exchange.server import ServerConfig
+from infra.exchange.testserver import ServerInAThread
 from infra.exchange.tokens import tier_named
 from infra.exchange.universe import UniverseConfig
 from kalshi_arb.clock import SystemClock
@@ -27,7 +26,6 @@ _KEY = Ed25519PrivateKey.generate()
 PEM = _KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 CASH = Cash(10_000_000_000)
 WORLD = UniverseConfig(events=4, deltas_per_second=1, event_life_ms=(600_000, 900_000))
-_START_SECONDS = 20
 
 
 class LiveExchange:
@@ -73,28 +71,10 @@ class LiveExchange:
 @contextmanager
 def live_exchange(world: UniverseConfig = WORLD, tier: str = "prestige") -> Iterator[LiveExchange]:
     """Run one for the time of the block; ``tier`` is the usage tier of its member."""
-    ready, stop, url = threading.Event(), threading.Event(), ""
-
-    async def serve() -> None:
-        nonlocal url
-        options = ExchangeOptions(
-            3, KEY_ID, _KEY.public_key(), CASH, universe=world, server=ServerConfig(tier=tier_named(tier))
-        )
-        server = create_exchange(options, SystemClock().now_ms)
-        await server.start()
-        url = server.rest_url
-        ready.set()
-        while not stop.is_set():
-            await asyncio.sleep(0.01)
-        await server.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert ready.wait(_START_SECONDS)
-        exchange = LiveExchange(url)
+    options = ExchangeOptions(
+        3, KEY_ID, _KEY.public_key(), CASH, universe=world, server=ServerConfig(tier=tier_named(tier))
+    )
+    with ServerInAThread(create_exchange(options, SystemClock().now_ms)) as served:
+        exchange = LiveExchange(served.server.rest_url)
         yield exchange
         exchange.kalshi.client.close()
-    finally:
-        stop.set()
-        thread.join()

@@ -52,11 +52,6 @@ class Spread(msgspec.Struct, frozen=True):
         """The middle one."""
         return self.at[_MEDIAN]
 
-    @property
-    def quartiles(self) -> tuple[int, int, int]:
-        """A quarter, a half and three quarters are at most this."""
-        return self.at[_MEDIAN - 1], self.median, self.at[_MEDIAN + 1]
-
     def draw(self, random: Random) -> int:
         """A value of this distribution: between two percentiles all ratios are equally likely, beyond them none is."""
         place = random.random() * 100

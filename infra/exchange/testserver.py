@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import msgspec
@@ -23,7 +23,32 @@ T = TypeVar("T")
 _GENEROUS_S = 20
 
 
-class ServedExchange:
+class ServerInAThread:
+    """A server that serves from a thread of its own as long as the block lasts."""
+
+    def __init__(self, server: ExchangeServer) -> None:
+        self.server = server
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="exchange")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._wait_for(self.server.start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wait_for(self.server.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_GENEROUS_S)
+
+
+class ServedExchange(ServerInAThread):
     """An exchange behind its real server on loopback, in a thread of its own, for one member with a fresh key.
 
     :param now_ms: the exchange's time, UTC milliseconds; who signs must go by the same
@@ -36,22 +61,7 @@ class ServedExchange:
         keys = KeyRing()
         keys.add(self.credentials.key_id, key.public_key(), MEMBER)
         self.core = core
-        self.server = ExchangeServer(core, keys, config or ServerConfig(), now_ms=now_ms)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="exchange")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.server.start(), self._loop).result(_GENEROUS_S)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(_GENEROUS_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        super().__init__(ExchangeServer(core, keys, config or ServerConfig(), now_ms=now_ms))
 
     def do(self, change: Callable[[], T]) -> T:
         """Change or look at the exchange in its own thread, and have what happened sent."""
@@ -62,7 +72,7 @@ class ServedExchange:
             self.server.flush()
             return result
 
-        return asyncio.run_coroutine_threadsafe(carry_out(), self._loop).result(_GENEROUS_S)
+        return self._wait_for(carry_out())
 
     def arm(self, *faults: Fault, seed: int = 0) -> None:
         """Script faults over the admin endpoint."""

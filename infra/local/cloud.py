@@ -191,16 +191,6 @@ class EmbeddedCloud:
                         found.append(HandlerProcess(process.pid, process.name()))
         return found
 
-    def memory_bytes(self) -> int:
-        """Proportional memory of the whole process tree: shared pages count once."""
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            top = psutil.Process(self.pid)
-            for process in [top, *top.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    total += process.memory_full_info().pss
-        return total
-
     def stop(self) -> None:
         """End it: asked first, made to after a grace period, and nothing it started outlives it. Safe to repeat."""
         process, self._process = self._process, None

@@ -17,7 +17,7 @@ from typing import Any
 
 from infra.local.errors import StateError
 
-VERSION = 1
+VERSION = 2
 Choice = int | str
 _CACHE = "handlers"  # unpacked code by the hash of its archive: no state, and dear to unpack and compile again
 

@@ -9,7 +9,6 @@ from typing import Any
 from kalshi_arb.detection.scan import Found, ScanCounts, ScanReport
 from kalshi_arb.detection.screen import EDGE_DECIMALS, Miss
 from kalshi_arb.domain.money import Cash, cash_to_wire, count_to_wire, notional, price_to_wire, print_decimal
-from kalshi_arb.domain.opportunity import Opportunity
 
 Json = dict[str, Any]
 
@@ -60,8 +59,8 @@ def found_view(found: Found) -> Json:
         "fees": cash_to_wire(certificate.fee_bound),
         "worst_profit": cash_to_wire(certificate.floor_profit),
         "worst_state": certificate.worst_state,
-        "capital": cash_to_wire(tied_up(one)),
-        "skew_ms": 0 if one.quality is None else one.quality.skew_ms,
+        "capital": cash_to_wire(one.capital.locked),
+        "skew_ms": one.quality.skew_ms,
         "event": one.event_ticker,
         "titles": {leg.ticker: titles[leg.ticker] for leg in one.legs},
         "found_ms": one.found_ms,
@@ -71,13 +70,8 @@ def found_view(found: Found) -> Json:
         "states": certificate.states_checked,
         "profit_on_books": cash_to_wire(certificate.worst_profit),
         "age_ms": max((book.age_ms for book in certificate.books), default=0),
-        "locked_until_ms": None if one.capital is None else one.capital.locked_until_ms,
+        "locked_until_ms": one.capital.locked_until_ms,
     }
-
-
-def tied_up(one: Opportunity) -> Cash:
-    """Cash that a bundle keeps until settlement; all that it costs where nothing else is known."""
-    return one.certificate.outlay if one.capital is None else one.capital.locked
 
 
 def miss_view(miss: Miss) -> Json:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kalshi_arb.detection.propose import propose
-from kalshi_arb.detection.screen import best_edge
 from kalshi_arb.domain.listing import EventListing, ListedMarket
 from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import Price
@@ -15,6 +14,7 @@ from kalshi_arb.kalshi.models.market import MarketWire
 from kalshi_arb.kalshi.wire import convert
 from kalshi_arb.relations.reviewed import REVIEWED
 from kalshi_arb.relations.rules import read_clauses, rule_states
+from tests.edges import best_edge
 from tests.market_samples import formed, market
 from tests.recordings import ASSUMED, Moment, book, document, moments
 from tests.recordings_survey import Lock, look_at, watched

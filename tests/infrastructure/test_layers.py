@@ -38,7 +38,7 @@ def installed(package: str) -> Iterator[tuple[Path, Path]]:
 def solver_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the solver layer's Makefile leaves of the packages as they are installed here."""
     folder = tmp_path_factory.mktemp("layer")
-    for package in pinned(ROOT / "solver_layer" / "requirements.txt"):
+    for package in pinned(ROOT / "infra" / "solver_layer" / "requirements.txt"):
         for source, place in installed(package):
             target = folder / "python" / place
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def solver_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make = shutil.which("make")
     assert make is not None
     subprocess.run(
-        [make, "--silent", "--directory", str(ROOT / "solver_layer"), "prune", f"ARTIFACTS_DIR={folder}",
+        [make, "--silent", "--directory", str(ROOT / "infra" / "solver_layer"), "prune", f"ARTIFACTS_DIR={folder}",
          f"CBC={_OUTSIDE[sys.platform]}"],
         check=True, capture_output=True,
     )  # fmt: skip
@@ -84,7 +84,7 @@ def test_the_solver_layer_has_one_cbc_and_it_solves(solver_layer: Path) -> None:
 
 
 def test_every_locked_solver_is_the_one_that_is_tested() -> None:
-    layer = pinned(ROOT / "solver_layer" / "requirements.txt")
+    layer = pinned(ROOT / "infra" / "solver_layer" / "requirements.txt")
     assert set(layer) == set(SOLVERS)
     if sys.version_info >= (3, 13):
         assert layer == {name: importlib.metadata.version(name) for name in SOLVERS}

@@ -88,7 +88,6 @@ def test_it_listens_on_loopback_only_and_a_stop_leaves_no_process(tmp_path: Path
         assert {address for address, _ in sockets} == {"127.0.0.1"}
         tree = [running.cloud.pid, *(item.pid for item in psutil.Process(running.cloud.pid).children(recursive=True))]
         assert len(tree) == 3  # emulator, handler host, one environment
-        assert running.cloud.memory_bytes() > 2**20
         running.cloud.stop()
         assert alive(tree) == []
         assert not running.cloud.is_alive()

@@ -1,7 +1,5 @@
 """The REST client against the embedded exchange: real HTTP, real signatures, every call of both ports."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from infra.exchange.assembly import ExchangeOptions, create_exchange
+from infra.exchange.testserver import ServerInAThread
 from infra.exchange.universe import UniverseConfig
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.book import BookSnapshot
@@ -52,27 +51,11 @@ def exchange() -> Iterator[Exchange]:
     key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
     world = UniverseConfig(events=4, deltas_per_second=1, event_life_ms=(600_000, 900_000))
-    ready, stop, url = threading.Event(), threading.Event(), ""
-
-    async def serve() -> None:
-        nonlocal url
-        options = ExchangeOptions(3, "key", key.public_key(), CASH, universe=world)
-        server = create_exchange(options, SystemClock().now_ms)
-        await server.start()
-        url = server.rest_url
-        ready.set()
-        while not stop.is_set():
-            await asyncio.sleep(0.01)
-        await server.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(20)
-    made = Exchange(pem, url)
-    yield made
-    made.client.close()
-    stop.set()
-    thread.join()
+    options = ExchangeOptions(3, "key", key.public_key(), CASH, universe=world)
+    with ServerInAThread(create_exchange(options, SystemClock().now_ms)) as served:
+        made = Exchange(pem, served.server.rest_url)
+        yield made
+        made.client.close()
 
 
 def order(market: Market, name: str, outcome: Outcome, price: Price, count: Count, kind: TimeInForce) -> OrderRequest:

@@ -5,7 +5,6 @@ import gzip
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from infra.exchange.assembly import ExchangeOptions, TapeOptions, create_exchange
 from infra.exchange.errors import ExchangeStartError
 from infra.exchange.tape_terms import load_tape
+from infra.exchange.testserver import ServerInAThread
 from infra.local.state import StateFolder
 from infra.local.tape_report import TapeDesk
 from kalshi_arb.clock import SystemClock
@@ -52,28 +52,13 @@ class Tape:
 
 @pytest.fixture
 def tape() -> Iterator[Tape]:
-    ready, stop, url = threading.Event(), threading.Event(), ""
-
-    async def serve() -> None:
-        nonlocal url
-        # An hour of the tape takes an hour: the first pass is all that comes.
-        played = TapeOptions(load_tape(BOTH), 1.0, waits=True)
-        server = create_exchange(ExchangeOptions(3, "key", KEY.public_key(), CASH, tape=played), SystemClock().now_ms)
-        await server.start()
-        url = server.rest_url
-        ready.set()
-        while not stop.is_set():
-            await asyncio.sleep(0.01)
-        await server.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(20)
-    made = Tape(url)
-    yield made
-    made.client.close()
-    stop.set()
-    thread.join()
+    # An hour of the tape takes an hour: the first pass is all that comes.
+    played = TapeOptions(load_tape(BOTH), 1.0, waits=True)
+    options = ExchangeOptions(3, "key", KEY.public_key(), CASH, tape=played)
+    with ServerInAThread(create_exchange(options, SystemClock().now_ms)) as served:
+        made = Tape(served.server.rest_url)
+        yield made
+        made.client.close()
 
 
 def wait_for_first_pass(tape: Tape) -> None:

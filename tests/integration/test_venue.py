@@ -215,7 +215,7 @@ def test_a_run_that_cannot_reach_or_enter_the_exchange_starts_nothing(stand_in: 
             (tmp_path / folder / half / "kept").mkdir(parents=True)
         chosen = {"seed": 7, "cash": 10_000, **choices}
         (tmp_path / folder / "state.json").write_text(
-            json.dumps({"version": 1, "phase": "begun", "choices": chosen, "api_token": "t"})
+            json.dumps({"version": 2, "phase": "begun", "choices": chosen, "api_token": "t"})
         )
     cases = [
         (run(tmp_path / "a", *demo, "nobody", **here), 1, "error: limits: the exchange refuses the key"),

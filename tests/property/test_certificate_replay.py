@@ -19,7 +19,7 @@ from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg, Opportunity
 from kalshi_arb.schemas import decode, encode
-from tests.cloud_samples import certificate as stored_before
+from tests.cloud_samples import CAPITAL, QUALITY
 from tests.market_samples import FINE_GRID, NO_FEES, NOW_MS, STANDARD_FEES, book, books, group
 
 STRIKES = [("> 1", "> 2"), ("< 93", "93 .. 94", "95 .. 96", "> 96"), ("<= 9", "< 9", "< 5"), ("< 5", ">= 5")]
@@ -63,7 +63,7 @@ certificates = st.builds(
 
 def opportunity(certificate: Certificate) -> Opportunity:
     legs = tuple(proved.leg for proved in certificate.legs)
-    return Opportunity("o1", certificate.group_id, "EVENT", legs, certificate, NOW_MS, NOW_MS)
+    return Opportunity("o1", certificate.group_id, "EVENT", legs, certificate, NOW_MS, NOW_MS, CAPITAL, QUALITY)
 
 
 @settings(max_examples=150, deadline=None)
@@ -133,10 +133,6 @@ def test_what_differs_is_named() -> None:
     odd = replace(certificate, states=(replace(certificate.states[0], least=(Price(0),)),))
     assert replay(odd)[1:] == ("it cannot be computed: state below 1 is not one of the legs' markets",)
     assert replay(replace(certificate, precision=7))[1:] == ("it cannot be computed: 7 is no balance precision",)
-
-
-def test_a_certificate_of_before_says_that_it_cannot_be_computed() -> None:
-    assert replay(stored_before()) == ("the certificate holds no content to compute it from",)
 
 
 @settings(max_examples=400, deadline=None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kalshi_arb.detection.effective import ONE, effective_cost
 from kalshi_arb.detection.propose import propose
-from kalshi_arb.detection.screen import Screen, best_edge
+from kalshi_arb.detection.screen import Screen
 from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import Book, BookSnapshot
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
@@ -21,6 +21,7 @@ from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count, Price
 from kalshi_arb.domain.opportunity import Grade, Leg
 from kalshi_arb.domain.state_space import Basis, Group, State
 from tests.combo_samples import combo_group
+from tests.edges import best_edge
 from tests.market_samples import NO_FEES, NOW_MS, STANDARD_FEES, book, books
 
 SIDES = st.lists(st.sampled_from(["yes", "no"]), min_size=2, max_size=4)

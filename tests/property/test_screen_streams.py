@@ -18,7 +18,7 @@ from kalshi_arb.detection.combo_prices import ComboPrices
 from kalshi_arb.detection.judges import PricedJudge, ShapeJudge, judge_for
 from kalshi_arb.detection.line_prices import LinePrices
 from kalshi_arb.detection.prices import Prices, TopBundle
-from kalshi_arb.detection.pricing_vector import certain_rows, coherent, keeper, most_violated
+from kalshi_arb.detection.pricing_vector import certain_rows, keeper
 from kalshi_arb.detection.quotes import Quote
 from kalshi_arb.detection.screen import EDGE_PER_DOLLAR, Screen, near_miss
 from kalshi_arb.detection.state_prices import StatePrices
@@ -26,6 +26,7 @@ from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import FeeSchedule, FeeType
 from kalshi_arb.domain.money import ONE_DOLLAR, Price
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
+from tests.edges import coherent, most_violated
 from tests.market_samples import book, group, market
 from tests.property.test_screen_property import true_gain
 

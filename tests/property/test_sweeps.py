@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from kalshi_arb.detection.effective import ONE, effective_cost, is_crossed
 from kalshi_arb.detection.propose import covers, propose
-from kalshi_arb.detection.screen import best_edge
 from kalshi_arb.detection.solvers import solve
 from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.book import BookSnapshot
@@ -22,6 +21,7 @@ from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Count, Price
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
 from kalshi_arb.domain.state_space import Basis, Group
+from tests.edges import best_edge
 from tests.market_samples import NO_FEES, NOW_MS, STANDARD_FEES, book, books, group
 
 LADDERS = [("> 1", "> 2"), ("> 1", "> 2", "> 3"), ("<= 9", "< 9", "< 7", "< 5"), tuple(f">= {n}" for n in range(6))]

@@ -85,8 +85,9 @@ def order(
 
 def basket(*orders: BasketOrder) -> Basket:
     certificate = Certificate(
-        "g", "f", Grade.PROVED, Cash(0), Cash(0), Cash(0), Cash(0), "s", None, 1, Count(100), 100, (), 0
-    )
+        "g", "f", Grade.PROVED, Cash(0), Cash(0), Cash(0), Cash(0), "s", None, 1, Count(100), 100, (), 0, (), (), (), 0,
+        "",
+    )  # fmt: skip
     legs = (Leg("T0", Outcome.YES, Count(500), Price(4_000)), Leg("T1", Outcome.NO, Count(500), Price(4_000)))
     return Basket(
         "b1", "o1", "g", "E", "simulated", B.EXECUTING, 1, 0, legs, ((0,), (1,)), orders, certificate,

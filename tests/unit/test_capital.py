@@ -168,6 +168,5 @@ def test_the_order_is_profit_then_rate_then_depth_then_age_then_skew() -> None:
         found("g", 5, 6, usual),
         found("h", 5, 6, usual),
         found("i", 5, None, usual),
-        replace(found("j", 5, None, usual), capital=None, quality=None),
     ]
     assert rank(reversed(expected)) == expected

@@ -17,7 +17,7 @@ from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Price
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
 from kalshi_arb.fakes import FakeExchange, ManualClock, MemoryGroupStore, MemoryNotifier, MemoryStatusStore
-from kalshi_arb.relations.combos import MOST_LEGS, leg_tickers
+from kalshi_arb.relations.combos import MOST_LEGS
 from kalshi_arb.relations.discover import Discovery
 from kalshi_arb.relations.fingerprints import fingerprint
 from tests.combo_samples import combo_group, combo_listing, combo_market, formed_combos, leg_market, listed_legs
@@ -139,7 +139,6 @@ def test_the_largest_combo_is_built() -> None:
 
 def test_combos_of_one_event_are_groups_of_their_own() -> None:
     event = combo_listing(combo_market("yes A", "yes B", ticker="C1"), combo_market("yes A", "no B", ticker="C2"))
-    assert leg_tickers(event) == {"A", "B"}
     groups, drops = formed_combos(event, listed_legs("A", "B"))
     assert drops == {}
     assert len({group.group_id for group in groups}) == 2

@@ -211,3 +211,13 @@ def test_the_watch_itself_notices(tmp_path: Path, line: str, what: str) -> None:
     result = run_watch(tmp_path, ["culprit"])
     assert result.returncode == 0, result.stderr
     assert what in result.stdout
+
+
+def test_the_top_level_holds_the_rooms_that_were_agreed_and_nothing_else() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - git is what makes a checkout
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    tops = {name.partition("/")[0] for name in listed if (ROOT / name).exists()}
+    rooms = {"README.md", "template.yaml", "functions", "feed_container", "shared", "infra", "tests", "events"}
+    assert {name for name in tops if not name.startswith(".")} == rooms | {"LICENSE", "Makefile", "pyproject.toml"}

@@ -99,8 +99,8 @@ def test_one_half_without_the_other_is_named_and_left_alone(tmp_path: Path, half
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
-        ('{"version": 1, "phase": "sleeping", "choices": {}, "api_token": ""}', "is damaged"),
-        ('{"version": 2, "phase": "begun", "choices": {}, "api_token": ""}', "is of version 2, not 1"),
+        ('{"version": 2, "phase": "sleeping", "choices": {}, "api_token": ""}', "is damaged"),
+        ('{"version": 1, "phase": "begun", "choices": {}, "api_token": ""}', "is of version 1, not 2"),
         (None, "is missing beside a state"),
     ],
 )

@@ -79,6 +79,7 @@ def test_a_ladder_pair_is_proved_with_every_number_in_place() -> None:
             CheckedState("at 2", Basis.CERTAIN, (ONE_DOLLAR, Price(0)), None, 1),
             CheckedState("above 2", Basis.CERTAIN, (ONE_DOLLAR, ONE_DOLLAR), None, 1),
         ),
+        assumptions=(),
         max_age_ms=MAX_AGE_MS,
         seal=certificate.seal,
     )

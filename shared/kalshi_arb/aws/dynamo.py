@@ -22,7 +22,6 @@ Item = dict[str, dict[str, Any]]
 MAX_ACTIONS = 100
 """Actions in one transaction (DynamoDB API reference, TransactWriteItems)."""
 _BATCH_READ = 100
-_BATCH_WRITE = 25
 _ATTEMPTS = 6
 _PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 _NAME = re.compile(r"#(\w+)")
@@ -182,22 +181,6 @@ class Table:
         """Remove one item; nothing happens when it is not there."""
         with translated(f"delete in {self.name}"):
             self._client.delete_item(TableName=self.name, Key={self.key: s(key)})
-
-    def write_many(self, puts: Iterable[Item], deletes: Iterable[str]) -> None:
-        """Put and delete many items; each lands on its own, without conditions."""
-        requests: list[dict[str, Any]] = [{"PutRequest": {"Item": item}} for item in puts]
-        requests += [{"DeleteRequest": {"Key": {self.key: s(key)}}} for key in deletes]
-        for start in range(0, len(requests), _BATCH_WRITE):
-            pending: dict[str, Any] = {self.name: requests[start : start + _BATCH_WRITE]}
-            for attempt in range(_ATTEMPTS):
-                with translated(f"write to {self.name}"):
-                    answer = self._client.batch_write_item(RequestItems=pending)
-                pending = answer.get("UnprocessedItems") or {}
-                if not pending:
-                    break
-                self._pause(attempt)
-            else:
-                raise StoreError(f"write to {self.name}: throttled, items left unwritten")
 
     def scan(self, attributes: Sequence[str] = ()) -> Iterator[Item]:
         """Every item, all pages, strongly read; only ``attributes`` of each when given."""

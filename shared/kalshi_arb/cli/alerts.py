@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kalshi_arb import bootstrap
-from kalshi_arb.cli.control import folder_option, json_option
+from kalshi_arb.cli.options import folder_option, json_option
 from kalshi_arb.cli.slack_page import page_of
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import SettingsError

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from kalshi_arb.cli.exchange_choice import CHOICES, EMBEDDED, check_choice, rest_url
-from kalshi_arb.cli.local_state import STATE_FOLDER
+from kalshi_arb.cli.exchange_choice import EMBEDDED, check_choice, rest_url
+from kalshi_arb.cli.options import exchange_option, folder_option, url_option
 from kalshi_arb.clock import Clock, SystemClock
 from kalshi_arb.domain.book import BookSnapshot, Level
 from kalshi_arb.domain.errors import ExchangeError
@@ -129,22 +129,12 @@ def _hidden(levels: Sequence[dict[str, str]], shown: int, where: str) -> list[st
 
 @click.command()
 @click.argument("ticker")
-@click.option(
-    "--exchange",
-    type=click.Choice(CHOICES),
-    help="Whose public REST API is read; embedded, the local run's own, is the default.",
-)
-@click.option("--url", help="Address of another exchange's REST API, with its root.")
+@exchange_option
+@url_option
 @click.option(
     "--depth", type=click.IntRange(min=1), default=SHOWN_LEVELS, show_default=True, help="Levels a side to show."
 )
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=STATE_FOLDER,
-    show_default=True,
-    help="Where the local run keeps its state.",
-)
+@folder_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, with every level.")
 def book(ticker: str, exchange: str | None, url: str | None, depth: int, folder: Path, as_json: bool) -> None:
     """Show the order book of the market TICKER, read now and without a key. Nothing is traded.

@@ -23,7 +23,7 @@ from kalshi_arb.calc_view import (
     with_levels,
 )
 from kalshi_arb.cli.exchange_choice import CHOICES, check_choice, rest_url
-from kalshi_arb.cli.local_state import STATE_FOLDER
+from kalshi_arb.cli.options import folder_option, json_option, show_contracts, show_dollars, url_option
 from kalshi_arb.clock import Clock, SystemClock
 from kalshi_arb.detection.calc_space import CalcError
 from kalshi_arb.detection.calc_types import CalcRequest
@@ -179,39 +179,40 @@ def as_text(view: Mapping[str, Any]) -> list[str]:
         return lines
     width = max(len(leg["market"]) for leg in view["legs"])
     for leg in view["legs"][:_SHOWN_LEGS]:
-        even = "never" if leg["break_even"] is None else _dollars(leg["break_even"])
+        even = "never" if leg["break_even"] is None else show_dollars(leg["break_even"])
         lines.append(
-            f"leg       buy {_contracts(leg['count']):>8} {leg['side'].upper():<3} {leg['market']:<{width}} at "
-            f"{_dollars(leg['price'])} ({leg['role']}), fee {_dollars(leg['fee'])}, breaks even at {even}"
+            f"leg       buy {show_contracts(leg['count']):>8} {leg['side'].upper():<3} {leg['market']:<{width}} at "
+            f"{show_dollars(leg['price'])} ({leg['role']}), fee {show_dollars(leg['fee'])}, breaks even at {even}"
         )
     more = len(view["legs"]) - _SHOWN_LEGS
     if more > 0:
         lines.append(f"          and {more} more legs")
-    bounds = f"{_dollars(view['fee_at_least'])} to {_dollars(view['fee_at_most'])}"
-    lines.append(
-        f"cost      {_dollars(view['cost'])} and fees {_dollars(view['fee'])} as filled; fees {bounds} however it fills"
-    )
+    bounds = f"{show_dollars(view['fee_at_least'])} to {show_dollars(view['fee_at_most'])}"
+    cost, fee = show_dollars(view["cost"]), show_dollars(view["fee"])
+    lines.append(f"cost      {cost} and fees {fee} as filled; fees {bounds} however it fills")
     lines += _states(view["states"])
-    lines.append(f'worst     {_dollars(view["worst_profit"])} with the highest fees, in "{view["worst_state"]}"')
+    lines.append(f'worst     {show_dollars(view["worst_profit"])} with the highest fees, in "{view["worst_state"]}"')
     possible = {state["name"] for state in view["states"] if state["basis"] == "possible"}
     lines += [f"breaks if {name}" for name in view["breaking_states"] if name in possible]
     for claim in view["rests_on"]:
         without = (
-            "too many ways to tell" if claim["without_it"] is None else f"{_dollars(claim['without_it'])} without it"
+            "too many ways to tell"
+            if claim["without_it"] is None
+            else f"{show_dollars(claim['without_it'])} without it"
         )
         lines.append(f"{'rests on' if claim['carries'] else 'not on':<10}{claim['text']} (worst {without})")
     lines += [f"because   {sentence}" for sentence in view["grounds"]]
     if view["largest"] is not None:
-        size, worst = view["largest"], _dollars(view["largest"]["worst_profit"])
+        size, worst = view["largest"], show_dollars(view["largest"]["worst_profit"])
         lines.append(
-            f"size      up to {_contracts(size['count'])} of the first leg, worst {worst}; {size['limited_by']}"
+            f"size      up to {show_contracts(size['count'])} of the first leg, worst {worst}; {size['limited_by']}"
         )
     if view["best"] is not None:
         legs = ", ".join(
-            f"{_contracts(leg['count'])} {leg['side'].upper()} {leg['market']} at {_dollars(leg['price'])}"
+            f"{show_contracts(leg['count'])} {leg['side'].upper()} {leg['market']} at {show_dollars(leg['price'])}"
             for leg in view["best"]["legs"]
         )
-        lines.append(f"best      {_dollars(view['best']['worst_profit'])} in the worst case: {legs}")
+        lines.append(f"best      {show_dollars(view['best']['worst_profit'])} in the worst case: {legs}")
     return lines
 
 
@@ -222,8 +223,8 @@ def _states(states: Sequence[Mapping[str, Any]]) -> list[str]:
     for state in ordered[:_SHOWN_STATES]:
         possible = " (possible)" if state["basis"] == "possible" else ""
         lines.append(
-            f"state     pays {_dollars(state['payout']):>9}, profit {_dollars(state['profit']):>10}, at least "
-            f"{_dollars(state['worst_profit']):>10}: {state['name']}{possible}"
+            f"state     pays {show_dollars(state['payout']):>9}, profit {show_dollars(state['profit']):>10}, at least "
+            f"{show_dollars(state['worst_profit']):>10}: {state['name']}{possible}"
         )
     more = len(ordered) - _SHOWN_STATES
     return lines + ([f"          and {more} more that pay no less"] if more > 0 else [])
@@ -231,17 +232,6 @@ def _states(states: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _signed(wire: str) -> int:
     return int(wire.replace(".", ""))
-
-
-def _contracts(wire: str) -> str:
-    return wire.removesuffix(".00")
-
-
-def _dollars(wire: str) -> str:
-    """An amount of the wire with as many decimals as it needs, two at least."""
-    whole, _, decimals = wire.partition(".")
-    sign = "-" if whole.startswith("-") else ""
-    return f"{sign}${whole.removeprefix('-')}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 @click.command()
@@ -256,21 +246,15 @@ def _dollars(wire: str) -> str:
     "--request", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="All of it, as JSON."
 )
 @click.option("--exchange", type=click.Choice(CHOICES), help="Names are tickers: read books, fees and grids now.")
-@click.option("--url", help="Address of another exchange's REST API, with its root.")
+@url_option
 @click.option("--fee-type", default="quadratic", show_default=True, help="The series' fee_type.")
 @click.option("--multiplier", default="1", show_default=True, help="The series' fee_multiplier.")
 @click.option("--tick", default="0.01", show_default=True, help="Step of the prices.")
 @click.option("--precision", default="0.0001", show_default=True, help="Balance steps: 0.0001 direct, 0.01 broker.")
 @click.option("--smallest-fill", default="1", show_default=True, help="Declared smallest fill, for the highest fee.")
 @click.option("--max-age", default=5.0, show_default=True, help="Seconds a book may be old.")
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=STATE_FOLDER,
-    show_default=True,
-    help="Where the local run keeps its state.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@folder_option
+@json_option
 def calc(
     legs: tuple[str, ...],
     relations: tuple[str, ...],

@@ -11,18 +11,10 @@ from typing import Any
 import click
 import httpx
 
-from kalshi_arb.cli.local_state import STATE_FOLDER, RunState, is_alive, read_run_state
+from kalshi_arb.cli.local_state import RunState, is_alive, read_run_state
+from kalshi_arb.cli.options import folder_option, json_option
 
 STOP_SECONDS = 20.0
-
-folder_option = click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=STATE_FOLDER,
-    show_default=True,
-    help="Where the local run keeps its state.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
 
 def running(folder: Path) -> RunState:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from kalshi_arb.cli.exchange_choice import CHOICES, check_choice, rest_url
-from kalshi_arb.cli.local_state import STATE_FOLDER
+from kalshi_arb.cli.options import folder_option, url_option
 from kalshi_arb.cli.progress import Progress
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import ExchangeError
@@ -234,20 +234,14 @@ def _some(markets: Sequence[str]) -> str:
     type=click.Choice(CHOICES),
     help="Whose public REST API is read; embedded, the local run's own, is the default without --input.",
 )
-@click.option("--url", help="Address of another exchange's REST API, with its root.")
+@url_option
 @click.option(
     "--relations",
     "relations_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Relations of your own (relations.yaml).",
 )
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=STATE_FOLDER,
-    show_default=True,
-    help="Where the local run keeps its state.",
-)
+@folder_option
 @click.option("--json", "as_machine", is_flag=True, help="One JSON object on standard output.")
 def discover(
     files: tuple[Path, ...],

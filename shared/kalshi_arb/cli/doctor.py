@@ -15,6 +15,7 @@ import click
 from kalshi_arb.cli.exchange_checks import ExchangeAccess, check_exchange
 from kalshi_arb.cli.finding import Finding
 from kalshi_arb.cli.local_state import STATE_FOLDER, read_run_state
+from kalshi_arb.cli.options import json_option
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.kalshi.hosts import Exchange, hosts_of
@@ -142,7 +143,7 @@ def exchange_access(exchange: str, key_file: Path | None, key_id: str | None) ->
 )
 @click.option("--key-file", type=click.Path(dir_okay=False, path_type=Path), help="Private key, PEM, RSA or Ed25519.")
 @click.option("--key-id", help="Id of that key.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@json_option
 def doctor(exchange: str | None, key_file: Path | None, key_id: str | None, as_json: bool) -> None:
     """Check that this machine can run the system; exit 1 when something must be done first.
 

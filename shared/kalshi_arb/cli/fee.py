@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kalshi_arb.cli.options import json_option
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import AmountError, DomainError
 from kalshi_arb.domain.fees import (
@@ -247,7 +248,7 @@ def answer_lines(asked: FeeQuestion, *, as_json: bool) -> Sequence[str]:
 @click.option("--precision", default="0.0001", show_default=True, help="Balance steps: 0.0001 direct, 0.01 broker.")
 @click.option("--smallest-fill", default="1.00", show_default=True, help="Declared smallest fill, for the upper bound.")
 @click.option("--at", help="Date or time of the fills, UTC unless it says otherwise; decides the rounding rule.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@json_option
 def fee(
     price: str | None,
     count: str | None,

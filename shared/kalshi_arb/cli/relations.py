@@ -9,10 +9,10 @@ from typing import Any
 import click
 import httpx
 
-from kalshi_arb.cli.control import folder_option, json_option
 from kalshi_arb.cli.discover import BadInputError, Discovered, read_files, read_user_relations
 from kalshi_arb.cli.exchange_choice import check_address
 from kalshi_arb.cli.local_state import read_run_state
+from kalshi_arb.cli.options import folder_option, json_option
 from kalshi_arb.domain.group_record import accept
 from kalshi_arb.relations.discover import refusal_text
 from kalshi_arb.relations_view import group_view

@@ -11,8 +11,9 @@ from typing import Any
 import click
 import httpx
 
-from kalshi_arb.cli.exchange_choice import CHOICES, check_address, check_choice, rest_url
-from kalshi_arb.cli.local_state import STATE_FOLDER, read_run_state
+from kalshi_arb.cli.exchange_choice import check_address, check_choice, rest_url
+from kalshi_arb.cli.local_state import read_run_state
+from kalshi_arb.cli.options import exchange_option, folder_option, json_option, show_contracts, show_dollars, url_option
 from kalshi_arb.cli.progress import Progress
 from kalshi_arb.cli.tape_scan import scan_tapes, tape_text
 from kalshi_arb.clock import Clock, SystemClock
@@ -163,39 +164,30 @@ def _found(number: int, found: Mapping[str, Any]) -> list[str]:
     """One find as a table: what, why it holds, legs with limits, fees, worst case, capital, ages."""
     legs = found["legs"]
     width = max(len(leg["ticker"]) for leg in legs)
-    worst = _dollars(found["worst_profit"])
+    worst = show_dollars(found["worst_profit"])
     moment = datetime.fromtimestamp(found["found_ms"] / 1000, UTC)
     lines = [f"{number:>3}. {found['grade']}, {worst} in the worst case: {found['event']} at {moment:%m-%d %H:%M:%S}"]
     for leg in legs:
         title = found["titles"].get(leg["ticker"]) or ""
         lines.append(
-            f"     buy {_contracts(leg['count']):>9} {leg['side'].upper():<3} {leg['ticker']:<{width}}  at "
-            f"{_dollars(leg['price'])} or less, fee {_dollars(leg['fee'])}  {title}".rstrip()
+            f"     buy {show_contracts(leg['count']):>9} {leg['side'].upper():<3} {leg['ticker']:<{width}}  at "
+            f"{show_dollars(leg['price'])} or less, fee {show_dollars(leg['fee'])}  {title}".rstrip()
         )
-    sizes = {_contracts(leg["count"]) for leg in legs}
+    sizes = {show_contracts(leg["count"]) for leg in legs}
     size = f"{sizes.pop()} contracts a leg" if len(sizes) == 1 else "as above"
-    lines.append(f"     size      {size}, costs {_dollars(found['cost'])} and fees {_dollars(found['fees'])} at most")
+    lines.append(
+        f"     size      {size}, costs {show_dollars(found['cost'])} and fees {show_dollars(found['fees'])} at most"
+    )
     lines.append(f'     worst     {worst} if "{found["worst_state"]}", of {found["states"]} ways to settle')
     if found["breaking_state"] is not None:
         lines.append(f"     breaks if {found['breaking_state']}")
     lines += [f"     assumes   {one}" for one in found["assumptions"]]
     until = found["locked_until_ms"]
     back = "" if until is None else f" until {datetime.fromtimestamp(until / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-    lines.append(f"     capital   {_dollars(found['capital'])} tied up{back}")
+    lines.append(f"     capital   {show_dollars(found['capital'])} tied up{back}")
     apart = "how far apart is not on tape" if found["skew_ms"] is None else f"{found['skew_ms']} ms apart"
     lines.append(f"     books     at most {found['age_ms']} ms old, {apart}")
     return lines + [f"     {'because' if place == 0 else '':<10}{why}" for place, why in enumerate(found["why"])]
-
-
-def _contracts(wire: str) -> str:
-    return wire.removesuffix(".00")
-
-
-def _dollars(wire: str) -> str:
-    """An amount of the wire with as many decimals as it needs, two at least."""
-    whole, _, decimals = wire.partition(".")
-    sign = "-" if whole.startswith("-") else ""
-    return f"{sign}${whole.removeprefix('-')}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 @click.command()
@@ -207,12 +199,8 @@ def _dollars(wire: str) -> str:
 @click.option(
     "--min-profit", default="0", show_default=True, help="Leave out bundles that gain less dollars in the worst case."
 )
-@click.option(
-    "--exchange",
-    type=click.Choice(CHOICES),
-    help="Whose public REST API is read; embedded, the local run's own, is the default.",
-)
-@click.option("--url", help="Address of another exchange's REST API, with its root.")
+@exchange_option
+@url_option
 @click.option("--account", type=click.Choice([kind.value for kind in AccountType]), default="direct", show_default=True)
 @click.option("--cloud", is_flag=True, help="Have the deployed system scan; the local run, or the one of --api-url.")
 @click.option("--api-url", help="With --cloud: address of the HTTP API.")
@@ -221,14 +209,8 @@ def _dollars(wire: str) -> str:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="With --api-url: file that holds the API's token.",
 )
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=STATE_FOLDER,
-    show_default=True,
-    help="Where the local run keeps its state.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@folder_option
+@json_option
 def scan(
     event_ticker: str | None,
     series: tuple[str, ...],

@@ -7,29 +7,12 @@ through, never less; where no state is certain, the possible ones count. Fees ar
 from below.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from kalshi_arb.detection.combo_prices import ComboPrices, conjunction
-from kalshi_arb.detection.effective import is_crossed
 from kalshi_arb.detection.line_prices import LinePrices, stretches
-from kalshi_arb.detection.prices import Prices, TopBundle
-from kalshi_arb.detection.quotes import Quote
+from kalshi_arb.detection.prices import Prices
 from kalshi_arb.detection.state_prices import StatePrices
-from kalshi_arb.domain.book import BookSnapshot
-from kalshi_arb.domain.market import Market
 from kalshi_arb.domain.money import ONE_DOLLAR
 from kalshi_arb.domain.state_space import Basis, Group, State
-
-
-@dataclass(frozen=True, slots=True)
-class Pricing:
-    """What each market's YES is worth under one mixture of the certain states (1e-10 dollars, in the group's order,
-    cut down), each between its bid and its ask with fees; and the bundle that comes nearest to a gain, if any can be
-    formed."""
-
-    prices: tuple[int, ...]
-    nearest: TopBundle | None
 
 
 def certain_rows(group: Group) -> tuple[tuple[int, ...], ...]:
@@ -66,34 +49,3 @@ def keeper(rows: tuple[tuple[int, ...], ...]) -> Prices:
     if shape is not None:
         return ComboPrices(shape)
     return StatePrices([tuple(map(int, row)) for row in zip(*columns, strict=True)])
-
-
-def coherent(group: Group, books: Mapping[str, BookSnapshot]) -> Pricing | None:
-    """A coherent vector inside every fee-adjusted quote: nothing on the group can gain in every certain state.
-
-    None when there is none; ``most_violated`` then names a bundle. Missing and crossed books quote nothing, nor do
-    markets without an exact fee.
-    """
-    kept = _quoted(group, books)
-    return Pricing(tuple(kept.low), kept.nearest()) if kept.settle() else None
-
-
-def most_violated(group: Group, books: Mapping[str, BookSnapshot]) -> TopBundle | None:
-    """A bundle that gains at the best prices with linear fees, None when there is none."""
-    kept = _quoted(group, books)
-    return None if kept.settle() else kept.breach()
-
-
-def _quoted(group: Group, books: Mapping[str, BookSnapshot]) -> Prices:
-    kept = keeper(certain_rows(group))
-    for place, market in enumerate(group.markets):
-        kept.take(place, *_quote(market, books.get(market.ticker)))
-    return kept
-
-
-def _quote(market: Market, book: BookSnapshot | None) -> tuple[int, int]:
-    quote = Quote(market)
-    if book is not None and not is_crossed(book):
-        bid = book.yes_bids[0].price if book.yes_bids else 0
-        quote.take(bid, ONE_DOLLAR - book.no_bids[0].price if book.no_bids else ONE_DOLLAR)
-    return quote.bid, quote.ask

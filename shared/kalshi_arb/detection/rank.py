@@ -30,22 +30,20 @@ def rank(found: Iterable[Opportunity]) -> list[Opportunity]:
 
 
 def _key(one: Opportunity) -> tuple[int, int, int, int, int, int, str]:
-    shape = one.quality
-    worst = Quality(_MILLION, 0, 0) if shape is None else shape
     free, earned = _earning(one.capital)
     return (
         -one.certificate.floor_profit,
         free,
         -earned,
-        worst.depth_ppm,
-        worst.age_ms,
-        worst.skew_ms,
+        one.quality.depth_ppm,
+        one.quality.age_ms,
+        one.quality.skew_ms,
         one.opportunity_id,
     )
 
 
-def _earning(capital: Capital | None) -> tuple[int, int]:
+def _earning(capital: Capital) -> tuple[int, int]:
     """What locks nothing comes before any rate, and what is locked for an unknown time after every rate."""
-    if capital is None or (capital.locked and capital.profit_per_dollar_day is None):
+    if capital.locked and capital.profit_per_dollar_day is None:
         return 2, 0
     return (0, 0) if not capital.locked else (1, capital.profit_per_dollar_day or 0)

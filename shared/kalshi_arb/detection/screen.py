@@ -205,12 +205,6 @@ def near_miss(group: Group, books: Mapping[str, BookSnapshot]) -> Miss | None:
     return _quoted(group, books).miss(group.group_id)
 
 
-def best_edge(group: Group, books: Mapping[str, BookSnapshot]) -> int | None:
-    """The edge of the best bundle at the best prices after linear fees; missing and crossed books quote nothing.
-    Positive means that there is a gain before rounding, None that too many sides are missing to form a bundle."""
-    return _quoted(group, books).edge(group.group_id)
-
-
 def _quoted(group: Group, books: Mapping[str, BookSnapshot]) -> Screen:
     screen = Screen([group])
     for ticker in group.tickers:

@@ -34,12 +34,12 @@ class Leg:
 @dataclass(frozen=True, slots=True)
 class BookReference:
     """Which book a proof was made on: its version, its age when it was judged (milliseconds) and the exchange's time of
-    its last change (UTC milliseconds; 0 in what was stored before this was kept)."""
+    its last change (UTC milliseconds)."""
 
     ticker: str
     version: BookVersion
     age_ms: int
-    exchange_ms: int = 0
+    exchange_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Certificate:
     book's levels. ``breaking_state`` names the possible state in which a conditional bundle does not gain.
 
     ``legs``, ``states``, ``assumptions`` and ``max_age_ms`` are what it rests on; ``seal`` is the SHA-256 of everything
-    else in it. Certificates that were stored before these were kept have no seal and cannot be replayed.
+    else in it.
     """
 
     group_id: str
@@ -94,11 +94,11 @@ class Certificate:
     precision: int
     books: tuple[BookReference, ...]
     judged_ms: int
-    legs: tuple[ProvedLeg, ...] = ()
-    states: tuple[CheckedState, ...] = ()
-    assumptions: tuple[str, ...] = ()
-    max_age_ms: int = 0
-    seal: str = ""
+    legs: tuple[ProvedLeg, ...]
+    states: tuple[CheckedState, ...]
+    assumptions: tuple[str, ...]
+    max_age_ms: int
+    seal: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Opportunity:
-    """Legs with their certificate. ``candidate_ms`` is when the feed sent the candidate it came from; ``capital`` and
-    ``quality`` are None in what was stored before they were kept."""
+    """Legs with their certificate. ``candidate_ms`` is when the feed sent the candidate it came from."""
 
     opportunity_id: str
     group_id: str
@@ -151,5 +150,5 @@ class Opportunity:
     certificate: Certificate
     found_ms: int
     candidate_ms: int
-    capital: Capital | None = None
-    quality: Quality | None = None
+    capital: Capital
+    quality: Quality

@@ -4,6 +4,7 @@ Times given are Unix seconds, as the exchange takes them.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TypedDict, Unpack
 
 from kalshi_arb.kalshi.client import Endpoint, Kind, RestClient
 from kalshi_arb.kalshi.models import market as models
@@ -29,6 +30,37 @@ _MARKETS = Endpoint("GET", "markets", Kind.LISTING)
 _MARKET = Endpoint("GET", "markets/{ticker}")
 _BOOK = Endpoint("GET", "markets/{ticker}/orderbook")
 _BOOKS = Endpoint("GET", "markets/orderbooks")
+
+
+class EventFilters(TypedDict, total=False):
+    """Which events are listed; ``*_ts`` in seconds UTC. ``status`` is unopened, open, closed or settled: an event
+    matches if any of its markets does."""
+
+    status: str
+    series_ticker: str | None
+    tickers: Sequence[str]
+    with_nested_markets: bool
+    min_close_ts: int
+    min_updated_ts: int
+
+
+class MarketFilters(TypedDict, total=False):
+    """Which markets are listed; ``*_ts`` in seconds UTC, of which the families exclude each other. ``status`` is
+    unopened, open, paused, closed or settled; ``mve_filter`` is only or exclude, for combos."""
+
+    status: str
+    event_ticker: str
+    series_ticker: str
+    tickers: Sequence[str]
+    mve_filter: str
+    min_created_ts: int
+    max_created_ts: int
+    min_close_ts: int
+    max_close_ts: int
+    min_settled_ts: int
+    max_settled_ts: int
+    min_updated_ts: int
+    max_updated_ts: int
 
 
 class Markets:
@@ -78,39 +110,15 @@ class Markets:
         for page in self._client.pages(_EVENT_FEES, models.EventFeeChangesReply, narrowed):
             yield from page.event_fee_changes or ()
 
-    def event_pages(
-        self,
-        *,
-        status: str | None = None,
-        series_ticker: str | None = None,
-        tickers: Sequence[str] = (),
-        with_nested_markets: bool = False,
-        min_close_ts: int | None = None,
-        min_updated_ts: int | None = None,
-    ) -> Iterator[list[dict[str, object]]]:
+    def event_pages(self, **filters: Unpack[EventFilters]) -> Iterator[list[dict[str, object]]]:
         """Events, combos left out, page by page and undecoded, so that an odd one costs only itself: each is for
         :meth:`read_event`."""
-        narrowed = query(
-            status=status, series_ticker=series_ticker, tickers=tickers, min_close_ts=min_close_ts,
-            min_updated_ts=min_updated_ts, with_nested_markets=with_nested_markets or None, limit=EVENT_PAGE,
-        )  # fmt: skip
-        for page in self._client.pages(_EVENTS, models.EventsReply, narrowed):
+        for page in self._client.pages(_EVENTS, models.EventsReply, query(**filters, limit=EVENT_PAGE)):
             yield page.events
 
-    def events(
-        self,
-        *,
-        status: str | None = None,
-        series_ticker: str | None = None,
-        tickers: Sequence[str] = (),
-        with_nested_markets: bool = False,
-        min_close_ts: int | None = None,
-    ) -> Iterator[models.EventWire]:
-        """Events, combos left out. An event matches a status if any of its markets does."""
-        for page in self.event_pages(
-            status=status, series_ticker=series_ticker, tickers=tickers, min_close_ts=min_close_ts,
-            with_nested_markets=with_nested_markets,
-        ):  # fmt: skip
+    def events(self, **filters: Unpack[EventFilters]) -> Iterator[models.EventWire]:
+        """Events, combos left out."""
+        for page in self.event_pages(**filters):
             yield from map(self.read_event, page)
 
     def combo_events(
@@ -140,44 +148,14 @@ class Markets:
 
     # Markets
 
-    def market_pages(
-        self,
-        *,
-        status: str | None = None,
-        event_ticker: str | None = None,
-        series_ticker: str | None = None,
-        tickers: Sequence[str] = (),
-        mve_filter: str | None = None,
-        **times: int,
-    ) -> Iterator[list[models.MarketWire]]:
-        """Markets, newest first, up to 15 seconds old, page by page.
-
-        :param status: unopened, open, paused, closed or settled
-        :param mve_filter: only or exclude, for combos
-        :param times: ``min_created_ts``, ``max_close_ts`` and so on; families exclude each other
-        """
-        narrowed = query(
-            status=status, event_ticker=event_ticker, series_ticker=series_ticker, tickers=tickers,
-            mve_filter=mve_filter, **times, limit=PAGE,
-        )  # fmt: skip
-        for page in self._client.pages(_MARKETS, models.MarketsReply, narrowed):
+    def market_pages(self, **filters: Unpack[MarketFilters]) -> Iterator[list[models.MarketWire]]:
+        """Markets, newest first, up to 15 seconds old, page by page."""
+        for page in self._client.pages(_MARKETS, models.MarketsReply, query(**filters, limit=PAGE)):
             yield page.markets
 
-    def markets(
-        self,
-        *,
-        status: str | None = None,
-        event_ticker: str | None = None,
-        series_ticker: str | None = None,
-        tickers: Sequence[str] = (),
-        mve_filter: str | None = None,
-        **times: int,
-    ) -> Iterator[models.MarketWire]:
+    def markets(self, **filters: Unpack[MarketFilters]) -> Iterator[models.MarketWire]:
         """The markets of :meth:`market_pages`, one by one."""
-        for page in self.market_pages(
-            status=status, event_ticker=event_ticker, series_ticker=series_ticker, tickers=tickers,
-            mve_filter=mve_filter, **times,
-        ):  # fmt: skip
+        for page in self.market_pages(**filters):
             yield from page
 
     def market(self, ticker: str) -> models.MarketWire:

@@ -37,11 +37,6 @@ FEWEST_LEGS = 2
 MOST_LEGS = 6
 
 
-def leg_tickers(listing: EventListing) -> set[str]:
-    """Every market that the combos of an event select."""
-    return {leg.ticker for one in listing.markets for leg in one.market.legs}
-
-
 def build_combo(
     listing: EventListing, combo: ListedMarket, legs: Mapping[str, ListedMarket], registry: Registry, now_ms: int
 ) -> Formed:
