@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 N ?= 10
+SEED ?= 0
 GROUPS_TRIED ?= 20000
+BOOKS ?= ../shared/data/books/weather
 
 .DEFAULT_GOAL := help
-.PHONY: help env run crash deploy-local bench-feed bench-relations bench-detect bench-startup exact recordings fuzz test check lint types lock clean
+.PHONY: help env run crash chaos dislocations deploy-local bench-feed bench-relations bench-detect bench-startup bench-latency bench-journal week exact recordings fuzz test check lint types lock clean
 
 help:  ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,6 +21,12 @@ run: env  ## the whole system on this machine: embedded exchange, embedded AWS, 
 
 crash: env  ## kill everything N times at random moments, start again, count what was lost (N=100)
 	@exec $(BIN)/python -m infra.local.crash --kills $(N) $(ARGS)
+
+chaos: env  ## N seeded fault schedules in virtual time (N=10000 SEED=0; N=1 shows one run; ARGS="--only NAME")
+	@exec $(BIN)/python -m infra.chaos --runs $(N) --seed $(SEED) $(ARGS)
+
+dislocations: env  ## dislocations planted in recorded books: every basket explained, every loss beside its bound (needs ../shared)
+	@exec $(BIN)/python -m infra.bench.dislocations $(BOOKS) --docs infra/docs $(ARGS)
 
 deploy-local:  ## the real sam build and sam deploy against the embedded AWS: smoke test, update, refusal, rollback
 	@$(PYTHON) infra/env/bootstrap.py .venv .venv-sam
@@ -33,12 +41,21 @@ bench-relations: env  ## what discovery finds, believes wrongly and costs: 96 ca
 
 bench-detect: env  ## exact solvers and screen beside PuLP+CBC and HiGHS, on the same books (JSON)
 	@$(BIN)/python -m infra.bench.detect --json $(ARGS)
-	@$(BIN)/python -m infra.bench.detect_universe --json $(ARGS)
+	@$(BIN)/python -m infra.bench.detect_universe --json --plot infra/docs $(ARGS)
 
 bench-startup: env  ## how long the detection handler takes to import, in fresh processes (JSON)
 	@exec $(BIN)/python -m infra.bench.startup --json $(ARGS)
 
-exact: env  ## random groups against an independent integer program (GROUPS_TRIED=20000) against an independent integer program
+bench-latency: env  ## candidate to first order, cold and warm, in code and in the local cloud; an estimate for AWS (JSON)
+	@exec $(BIN)/python -m infra.bench.latency --json $(ARGS)
+
+bench-journal: env  ## what a journal of 100,000 entries costs: append, verify, report, keep (JSON)
+	@exec $(BIN)/python -m infra.bench.journal --json $(ARGS)
+
+week: env  ## a week in virtual time: 200 baskets, disputes, amendments, a void, a fee change; every difference explained
+	@exec $(BIN)/python -m infra.chaos.week $(ARGS)
+
+exact: env  ## random groups against an independent integer program (GROUPS_TRIED=20000)
 	@KALSHI_ARB_EXACT=$(GROUPS_TRIED) $(BIN)/pytest --quiet -s tests/property/test_solvers_exact.py
 
 recordings: env  ## every recording of the exchange beside what is known of it (needs ../shared)

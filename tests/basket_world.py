@@ -6,15 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from kalshi_arb.detection.verify import verify
-from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState
+from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, OrderState
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.grid import CENT_GRID
 from kalshi_arb.domain.market import Market, Outcome, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.opportunity import Leg, Opportunity
 from kalshi_arb.domain.portfolio import cash_change, net_positions
+from kalshi_arb.domain.reservation_keys import UNTIL_SETTLED
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
-from kalshi_arb.execution.assess import Action, Assessor
+from kalshi_arb.execution.assess import Action, Assessment, Assessor
+from kalshi_arb.execution.audit import Auditor
+from kalshi_arb.execution.close import Closer
+from kalshi_arb.execution.machine import BUYING, UNWINDING
 from kalshi_arb.execution.plan import propose_basket
 from kalshi_arb.execution.policy import ExecutionPolicy
 from kalshi_arb.execution.settle import Settler
@@ -31,7 +35,8 @@ from kalshi_arb.fakes import (
     MemoryStatusStore,
     MemoryWorkflow,
 )
-from kalshi_arb.risk.check import RiskCheck
+from kalshi_arb.risk.breaker import Breaker
+from kalshi_arb.risk.check import RESUMED, RiskCheck
 from kalshi_arb.risk.limits import Limits, parse_limits
 from tests.cloud_samples import CAPITAL, QUALITY
 
@@ -46,7 +51,11 @@ WIDE_LIMITS: dict[str, object] = {
     "max_open_outlay": "1000.00",
     "max_open_baskets": 5,
     "max_loss_per_basket": "500.00",
+    "max_daily_loss": "1000.00",
+    "max_long_locked": "1000.00",
     "min_profit": "0.01",
+    "min_profit_per_set": "0.00",
+    **{f"max_share_per_{what}": "1" for what in ("market", "event", "series", "underlying")},
 }
 
 
@@ -160,7 +169,7 @@ class World:
         self.opening = Cash(sum(self.exchange.balance().values()))
         self.baskets = MemoryBasketStore()
         self.groups = MemoryGroupStore([group])
-        self.ledger = MemoryLedgerStore()
+        self.ledger = MemoryLedgerStore(self.clock)
         self.reservations = MemoryReservationStore()
         self.status = MemoryStatusStore()
         self.notifier = MemoryNotifier()
@@ -173,25 +182,42 @@ class World:
         exchange, baskets, status = wrap(self.exchange), wrap(self.baskets), wrap(self.status)
         reservations, notifier = wrap(self.reservations), wrap(self.notifier)
         self.risk = RiskCheck(
-            baskets=baskets, groups=wrap(self.groups), market_data=exchange, trading=exchange,
-            reservations=reservations, status=status, notifier=notifier, clock=self.clock, mode=mode,
+            baskets=baskets, groups=wrap(self.groups), ledger=wrap(self.ledger), market_data=exchange,
+            trading=exchange, reservations=reservations, status=status, notifier=notifier, clock=self.clock, mode=mode,
             precision=precision, smallest_fill=self.smallest_fill, may_trade_on_its_fees=may_trade_on_its_fees,
-            limits=lambda: self.limits,
+            write_tokens=1_000, limits=lambda: self.limits, policy=self.policy,
+            terms=lambda: None,
         )  # fmt: skip
-        self.executor = WaveExecutor(
-            baskets=baskets, trading=exchange, unwinding=exchange, status=status, clock=self.clock, policy=self.policy
+        self.breaker = Breaker(
+            status=status, notifier=notifier, clock=self.clock, mode=mode, limits=lambda: self.limits
         )
+        self.executor, self.unwinder = (
+            WaveExecutor(
+                baskets=baskets, trading=exchange, purposes=purposes, status=status, clock=self.clock,
+                policy=self.policy,
+            )
+            for purposes in (BUYING, UNWINDING)
+        )  # fmt: skip
         self.assessor = Assessor(
-            baskets=baskets, ledger=wrap(self.ledger), trading=exchange, market_data=exchange,
-            reservations=reservations, status=status, notifier=notifier, clock=self.clock, policy=self.policy,
+            baskets=baskets, ledger=wrap(self.ledger), trading=exchange, market_data=exchange, status=status,
+            notifier=notifier, breaker=self.breaker, clock=self.clock, policy=self.policy,
+        )  # fmt: skip
+        self.closer = Closer(
+            baskets=baskets, ledger=wrap(self.ledger), reservations=reservations, status=status, notifier=notifier,
+            breaker=self.breaker, clock=self.clock,
         )  # fmt: skip
         self.sweeper = Sweeper(
             baskets=baskets, workflow=wrap(self.workflow), reservations=reservations, status=status,
-            notifier=notifier, clock=self.clock,
+            notifier=notifier, breaker=self.breaker, clock=self.clock, mode=mode,
+        )  # fmt: skip
+        self.auditor = Auditor(
+            baskets=baskets, ledger=wrap(self.ledger), account=exchange, status=status, notifier=notifier,
+            breaker=self.breaker, clock=self.clock, mode=mode,
         )  # fmt: skip
         self.settler = Settler(
-            baskets=baskets, ledger=wrap(self.ledger), trading=exchange, reservations=reservations, status=status,
-            notifier=notifier, clock=self.clock, mode=mode,
+            baskets=baskets, ledger=wrap(self.ledger), account=exchange, market_data=exchange, auditor=self.auditor,
+            reservations=reservations, status=status, notifier=notifier, clock=self.clock, mode=mode,
+            precision=precision,
         )  # fmt: skip
 
     def offer(self, *levels: tuple[str, Outcome, int, int]) -> None:
@@ -218,7 +244,7 @@ class World:
             QUALITY,
         )
         basket = propose_basket(opportunity, mode or self.mode, now)
-        assert self.baskets.create(basket)
+        assert self.baskets.create(basket, now)
         return basket
 
     def row(self, basket_id: str) -> Basket:
@@ -230,41 +256,54 @@ class World:
     # What drives baskets in the cloud
 
     def execute(self, basket_id: str, attempt: int, most_steps: int = 200) -> bool:
-        """One execution of the state machine; False when it failed."""
+        """One execution of the state machine; False when it handed over or died."""
         try:
             answer = self.risk.run(basket_id, attempt)
         except Killed:
             return False
         if not answer.accepted:
-            return True
+            return self.close(basket_id, attempt)
         wave = answer.wave
+        if answer.reason != RESUMED:
+            self.send(Action.WAVE, basket_id, attempt, wave)
         for _ in range(most_steps):
-            self.execute_wave(basket_id, attempt, wave)
-            assessment = self.assess(basket_id, attempt)
-            while assessment is not None and assessment.action is Action.WAIT:
-                assert 1 <= assessment.wait_seconds <= 5
-                self.clock.sleep(assessment.wait_seconds)
-                assessment = self.assess(basket_id, attempt)
+            assessment = self.assess(basket_id, attempt, wave)
             if assessment is None:
                 return False
-            if assessment.action is Action.END:
-                return True
+            if assessment.action is Action.CLOSE:
+                return self.close(basket_id, attempt)
+            if assessment.action is Action.HANDOVER:
+                self.close(basket_id, attempt, "orders_stay_unknown")
+                return False
+            if assessment.action is Action.WAIT:
+                assert 1 <= assessment.wait_seconds <= 5
+                self.clock.sleep(assessment.wait_seconds)
+                continue
             wave = assessment.wave
+            self.send(assessment.action, basket_id, attempt, wave)
         raise AssertionError("the state machine never came to an end")
 
-    def execute_wave(self, basket_id: str, attempt: int, wave: int) -> None:
+    def send(self, action: Action, basket_id: str, attempt: int, wave: int) -> None:
         """A wave whose death is caught, as the machine does."""
         try:
-            self.executor.run(basket_id, attempt, wave)
+            (self.unwinder if action is Action.UNWIND else self.executor).run(basket_id, attempt, wave)
         except Killed:
             return
 
-    def assess(self, basket_id: str, attempt: int) -> Any:
+    def assess(self, basket_id: str, attempt: int, wave: int) -> Assessment | None:
         """None when it died."""
         try:
-            return self.assessor.run(basket_id, attempt)
+            return self.assessor.run(basket_id, attempt, wave)
         except Killed:
             return None
+
+    def close(self, basket_id: str, attempt: int, gave_up: str = "") -> bool:
+        """False when it died."""
+        try:
+            self.closer.run(basket_id, attempt, gave_up)
+        except Killed:
+            return False
+        return True
 
     def drive(self, basket_id: str, rounds: int = 60) -> Basket:
         """Executions and sweeps until the basket has ended."""
@@ -321,9 +360,14 @@ class World:
         if row.state is BasketState.REFUSED:
             assert not self.exchange.batches
         kept = self.reservations.held.get(basket_id, {})
-        allowed = ("market#", "event#") if row.state in (BasketState.LOCK, BasketState.HELD) else ()
+        allowed = UNTIL_SETTLED if row.state in (BasketState.LOCK, BasketState.HELD) else ()
         assert all(key.startswith(allowed) for key in kept) if allowed else not kept
-        assert not self.baskets.leases
+        assert not self.baskets.owners
+
+
+def handed_out(row: Basket) -> int:
+    """The last wave that was given to whoever sends it, when every one was taken."""
+    return max((order.wave for order in row.orders if order.state is not OrderState.PLANNED), default=0)
 
 
 def with_counts(legs: Sequence[Leg], contracts: Sequence[int]) -> tuple[Leg, ...]:

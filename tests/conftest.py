@@ -3,10 +3,15 @@ what its fixtures start is started once, and whatever starts the whole system sh
 never compete for the machine."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-WHOLE_SYSTEM = ("tests/chaos/", "tests/e2e/")
+# How long an example takes says nothing on a machine that others use too.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+WHOLE_SYSTEM = ("tests/chaos/test_crash.py", "tests/chaos/test_chaos_on_local_cloud.py", "tests/e2e/")
 
 
 class ByFile(LoadScopeScheduling):

@@ -71,6 +71,7 @@ def kalshi_stand_in(folder: Path) -> Iterator[StandIn]:
     command = [
         *(sys.executable, "-m", "infra.exchange", "--json", "--seed", "7"),
         *("--public-key-file", str(public), "--key-id", KEY_ID),
+        *("--event-life-ms", "150000:300000"),  # as far from their close as markets of Kalshi are
     ]
     exchange = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert exchange.stdout is not None

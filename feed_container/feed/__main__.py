@@ -48,7 +48,7 @@ def build(settings: Settings) -> FeedService:
     )
     groups = bootstrap.group_store(settings)
     observed = observe("feed", settings.mode.value, settings.log_level)
-    signer = Signer(bootstrap.credentials(settings))
+    signer = Signer(bootstrap.read_key(settings))
     return FeedService(
         config=config,
         connector=SignedConnector(ws_url, signer, clock),

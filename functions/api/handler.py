@@ -13,8 +13,9 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from kalshi_arb import bootstrap
 from kalshi_arb.api import Json, RequestError, read_limit, read_scan
-from kalshi_arb.domain.errors import ExchangeError, ProofError, SchemaError, StoreError
+from kalshi_arb.domain.errors import DetectionError, ExchangeError, ProofError, SchemaError, StoreError
 from kalshi_arb.relations_view import UnknownGroupError, read_approval
+from kalshi_arb.stop_desk import StopError, read_arm_order, read_stop_order
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -89,6 +90,14 @@ def _app() -> APIGatewayHttpResolver:
     def relations_approve() -> Response[str]:
         return _answer(lambda: bootstrap.relations_desk().approve(read_approval(_body(app))))
 
+    @app.post("/stop")
+    def stop() -> Response[str]:
+        return _answer(lambda: bootstrap.stop_desk().stop(read_stop_order(_body(app))))
+
+    @app.post("/arm")
+    def arm() -> Response[str]:
+        return _answer(lambda: bootstrap.stop_desk().arm(read_arm_order(_body(app))))
+
     @app.not_found
     def unknown(_: Exception) -> Response[str]:
         return _json(404, {"error": "there is no such route"})
@@ -120,8 +129,11 @@ def _answer(read: Callable[[], Json]) -> Response[str]:
         return _json(200, read())
     except UnknownGroupError as error:
         return _json(404, {"error": str(error)})
-    except (RequestError, ProofError) as error:
+    except (RequestError, ProofError, StopError) as error:
         return _json(400, {"error": str(error)})
+    except DetectionError as error:
+        bootstrap.observability("api").logger.exception("detection did not answer")
+        return _json(503, {"error": str(error)})
     except (StoreError, SchemaError, ExchangeError) as error:
         bootstrap.observability("api").logger.exception("a request could not be answered")
         return _json(503, {"error": f"{type(error).__name__}: try again; the log of this function says more"})

@@ -1,4 +1,4 @@
-"""Proves candidates and starts baskets; sweeps on a schedule; on a direct call, scans without trading."""
+"""Proves candidates and starts baskets; sweeps on a schedule; on a direct call, scans or calculates without trading."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +10,7 @@ from kalshi_arb.schemas import Candidate, decode
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """A batch of candidates answers ``{"batchItemFailures": [..]}``; a schedule ``{"groups", "of", "screened",
-    "outcomes"}``; ``{"scan": {"event_ticker"?}}`` what the scan found."""
+    "outcomes"}``; ``{"scan": {"event_ticker"?}}`` what the scan found; ``{"calc": text}`` what was calculated."""
     with bootstrap.observability("detection").invocation(context) as log:
         if events.is_queue_event(event):
             return _candidates(event, log)
@@ -18,7 +18,11 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
             report = asdict(bootstrap.group_round().run())
             log.info("groups swept", extra=report)
             return report
-        # Only a person's call needs the read models.
+        # Only a person's call needs the calculator and the read models.
+        if events.is_calculation(event):
+            from kalshi_arb.calc_view import answer
+
+            return answer(events.parse(event, events.CalcTask).calc, bootstrap.clock().now_ms())
         from kalshi_arb.scan_view import scan_view
 
         task = events.parse(event, events.ScanTask)

@@ -1,4 +1,4 @@
-"""Sends exactly the planned orders of one wave."""
+"""Sends the planned purchases of one wave."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@
 Answers come first: whatever the screen says is compared with the exact solver, group by group, and a load without
 gains is an error. Then a change is timed beside ``json.loads`` of one frame of the order book channel, which does the
 same work on every machine, and a scan of all books beside the exact solver on every group without a screen. Times are
-processor time of one thread; a ratio is the median of the ratios inside each round. ``--plot`` draws growth as SVG.
+processor time of one thread; a ratio is the median of the ratios inside each round. ``--plot`` draws growth as PNG.
 Exit codes: 0 done, 1 answers differ or (with ``--check``) a target is missed.
 """
 
@@ -160,12 +160,16 @@ def world(events: int, markets: int, seed: int, mispriced: float) -> World:
     return World(groups, books)
 
 
+# Read prices are remembered by their text (``frames.price_of``), so books share them.
+_PRICES = [Price(price) for price in range(ONE_DOLLAR)]
+
+
 def snapshot(ticker: str, bid: int, ask: int, rng: random.Random) -> BookSnapshot:
     """A book of up to four levels a side under these best prices."""
 
     def levels(best: int) -> tuple[Level, ...]:
         prices = (best - 100 * step for step in range(4))
-        return tuple(Level(Price(price), Count(100 * rng.randint(1, 500))) for price in prices if price > 0)
+        return tuple(Level(_PRICES[price], Count(100 * rng.randint(1, 500))) for price in prices if price > 0)
 
     return BookSnapshot(ticker, BookVersion(1, 1, 1), 0, 0, levels(bid), levels(ONE_DOLLAR - ask))
 
@@ -365,7 +369,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def plot(report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Growth of a change with the size of its group, and of a scan with the universe, as SVG files."""
+    """Growth of a change with the size of its group, and of a scan with the universe, as PNG files."""
     by_size = [
         Line(name, [(int(width), row["ns"]) for width, row in rows.items()]) for name, rows in report["updates"].items()
     ]
@@ -374,9 +378,9 @@ def plot(report: Mapping[str, Any], folder: Path) -> list[Path]:
         for label, key in (("screen", "screen_ms"), ("exact solver", "solve_ms"), ("whole scan", "total_ms"))
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "screen-update.svg", folder / "universe-scan.svg"]
-    paths[0].write_text(draw("A change in the screen", "markets in the group", "ns", by_size), encoding="utf-8")
-    paths[1].write_text(draw("A scan of every book", "events", "ms", by_events), encoding="utf-8")
+    paths = [folder / "screen-update.png", folder / "universe-scan.png"]
+    paths[0].write_bytes(draw("A change in the screen", "markets in the group", "ns", by_size))
+    paths[1].write_bytes(draw("A scan of every book", "events", "ms", by_events))
     return paths
 
 

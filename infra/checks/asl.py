@@ -6,14 +6,12 @@ no path to a field that may be absent (AWS fails there, an emulator may answer n
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-State = Mapping[str, Any]
+from infra.checks.asl_flow import Promises, State, broken_promises, closure, is_end, targets
 
-_TERMINAL = frozenset({"Succeed", "Fail"})
-_ALLOWED_TYPES = frozenset({"Task", "Choice", "Wait", "Succeed", "Fail"})
+_ALLOWED_TYPES = frozenset({"Task", "Choice", "Wait", "Pass", "Succeed", "Fail"})
 _NEEDED_BY_TASK = ("TimeoutSeconds", "Retry", "Catch")
 _FORBIDDEN_FIELDS = {
     "Assign": "variables are not read alike everywhere",
@@ -35,20 +33,12 @@ _OUTER_COMPARISONS = ("And", "Or")
 _CATCH_FIELDS = ("Error", "Cause")
 
 
-@dataclass(frozen=True, slots=True)
-class Reaches:
-    """Every way that leaves the state ``after`` must pass through ``through`` before the execution ends."""
-
-    after: str
-    through: str
-
-
 def lint_machine(
-    machine: Mapping[str, Any], execution_input: Collection[str] = (), reaches: Sequence[Reaches] = ()
+    machine: Mapping[str, Any], execution_input: Collection[str] = (), promises: Promises | None = None
 ) -> list[str]:
     """Everything wrong with a state machine, one line each; empty when nothing is.
 
-    ``execution_input`` names the fields that every execution is started with, ``reaches`` what must follow what.
+    ``execution_input`` names the fields that every execution is started with, ``promises`` what its graph must keep.
     """
     states = machine.get("States")
     if not isinstance(states, Mapping) or not states:
@@ -61,30 +51,17 @@ def lint_machine(
     if broken:
         return problems  # everything below walks along the targets
     start = machine["StartAt"]
-    reachable = _closure(states, [start])
+    reachable = closure(states, [start])
     problems += [f"{name}: cannot be reached from {start}" for name in states if name not in reachable]
     problems += [
         f"{name}: no end can be reached from here"
         for name in states
-        if not any(_is_end(states[other]) for other in _closure(states, [name]))
+        if not any(is_end(states[other]) for other in closure(states, [name]))
     ]
-    for rule in reaches:
-        problems += _lint_reach(states, rule)
+    if promises is not None:
+        problems += broken_promises(start, states, promises)
     problems += _lint_paths(start, states, frozenset(execution_input))
     return problems
-
-
-def targets(state: State) -> Iterator[str]:
-    """Names of the states that may follow: Next, Default, every choice and every catcher."""
-    for holder in (state, *state.get("Choices", ()), *state.get("Catch", ())):
-        if "Next" in holder:
-            yield holder["Next"]
-    if "Default" in state:
-        yield state["Default"]
-
-
-def _is_end(state: State) -> bool:
-    return state.get("Type") in _TERMINAL or state.get("End") is True
 
 
 def _lint_state(state: State) -> Iterator[str]:
@@ -99,12 +76,14 @@ def _lint_state(state: State) -> Iterator[str]:
         yield "HeartbeatSeconds without TimeoutSeconds never ends the wait outside AWS"
     if kind == "Task":
         yield from _lint_task(state)
+    if kind == "Pass" and (not isinstance(state.get("Result"), Mapping) or state.get("ResultPath", "$") in ("$", None)):
+        yield "a Pass needs a Result with names and a ResultPath of its own"
     if kind == "Choice":
         if not state.get("Choices"):
             yield "a Choice without choices"
         if "Default" not in state:
             yield "a Choice without Default fails on any value nobody thought of"
-    elif not _is_end(state) and "Next" not in state:
+    elif not is_end(state) and "Next" not in state:
         yield "neither Next nor End"
 
 
@@ -134,33 +113,6 @@ def _missing_targets(machine: Mapping[str, Any], states: Mapping[str, State]) ->
         for target in targets(state):
             if target not in states:
                 yield f"{name}: leads to {target}, which does not exist"
-
-
-def _closure(states: Mapping[str, State], begin: Iterable[str], without: str | None = None) -> set[str]:
-    """All states reachable from ``begin``, which are included, on ways that do not enter ``without``."""
-    seen: set[str] = set()
-    waiting = [name for name in begin if name != without]
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        waiting += [target for target in targets(states[name]) if target != without]
-    return seen
-
-
-def _lint_reach(states: Mapping[str, State], rule: Reaches) -> Iterator[str]:
-    for name in (rule.after, rule.through):
-        if name not in states:
-            yield f"{name} does not exist, but a way from {rule.after} to {rule.through} is demanded"
-            return
-    if _is_end(states[rule.after]):
-        yield f"{rule.after}: ends without {rule.through}"
-    for name in sorted(_closure(states, targets(states[rule.after]), without=rule.through)):
-        if _is_end(states[name]):
-            yield f"{rule.after}: can end in {name} without passing {rule.through}"
-        if name == rule.after:
-            yield f"{rule.after}: can run again without passing {rule.through}"
 
 
 def _lint_paths(start: str, states: Mapping[str, State], execution_input: frozenset[str]) -> Iterator[str]:
@@ -195,6 +147,8 @@ def _after(state: State, before: frozenset[str]) -> Iterator[tuple[str, frozense
     if state.get("Type") == "Task":
         selected = [key.removesuffix(".$") for key in state.get("ResultSelector", {})]
         result = _written(before, state.get("ResultPath"), selected)
+    if state.get("Type") == "Pass":
+        result = _written(before, state.get("ResultPath"), state.get("Result", {}))
     for target in targets({**state, "Catch": ()}):
         yield target, result
     for catcher in state.get("Catch", ()):

@@ -196,7 +196,7 @@ class MarketLife(MemberDesk):
         account.settled_revenue = Cash(account.settled_revenue + paid)
         account.record_balance(self._now)
         closed = Position(
-            Count(0), Cash(0), Cash(position.realized + paid - position.cost), Cash(position.fees + rounding),
+            Count(0), Cash(0), Cash(position.realized + exact - position.cost), Cash(position.fees + rounding),
             position.traded, self._now,
         )  # fmt: skip
         account.set_position(market.ticker, market.home, closed)

@@ -127,12 +127,8 @@ class ExchangeServer:
         host = self._config.host
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
-    async def start(self) -> None:
-        """Bind the port and begin to live.
-
-        :raises ExchangeStartError: the host is not loopback, or the port is taken.
-        """
-        _check_loopback(self._config.host)
+    def application(self) -> web.Application:
+        """Everything that this exchange answers, for a socket or for a caller in the same process."""
         desk = RestDesk(
             self.core, self._gate, self._keys, self._budgets, self._past,
             ReplyCache(self._config.cache_ms), now_ms=self._faulty.judging_now_ms, tick=self.tick, flush=self.flush,
@@ -145,7 +141,17 @@ class ExchangeServer:
         app.add_routes(api.routes())
         app.add_routes(admin.routes())
         app.add_routes([web.get(WS_PATH, self._stream, allow_head=False)])
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
+        return app
+
+    async def start(self) -> None:
+        """Bind the port and begin to live.
+
+        :raises ExchangeStartError: the host is not loopback, or the port is taken.
+        """
+        _check_loopback(self._config.host)
+        runner = web.AppRunner(
+            self.application(), access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS
+        )
         await runner.setup()
         site = web.TCPSite(runner, self._config.host, self._config.port)
         try:

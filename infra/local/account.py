@@ -12,7 +12,7 @@ from kalshi_arb.api import FEED_SILENT_MS
 from kalshi_arb.domain.basket import ENDED_STATES, LIVE_STATES, Basket, BasketState
 from kalshi_arb.domain.money import Cash, cash_to_wire, dollars
 from kalshi_arb.domain.paper import ASSUMPTION
-from kalshi_arb.domain.portfolio import LedgerEntry, cash_change, net_positions
+from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, cash_change, effective, net_positions
 from kalshi_arb.ports import AlertStore, BasketStore, GroupStore, LedgerStore, StatusStore
 from kalshi_arb.settings import Mode
 
@@ -57,10 +57,10 @@ class Reconciliation:
 
 
 def reconcile(entries: Sequence[LedgerEntry], exchange: Mapping[str, Any]) -> Reconciliation:
-    """Compare the ledger with what the exchange says of the account."""
+    """Compare the ledger with what the exchange says of the account since the state began."""
     cash = cash_change(entries) - (sum(exchange["cash"].values()) - sum(exchange["initial_cash"].values()))
-    fees = sum(entry.fee for entry in entries) - exchange["fees_paid"]
-    ours: dict[str, int] = dict(net_positions(entries))
+    fees = sum(entry.fee for entry in effective(entries)) - exchange["fees_paid"]
+    ours: dict[str, int] = dict(net_positions(entry for entry in entries if entry.kind is not EntryKind.OPENING))
     theirs = {ticker: count for ticker, count in exchange["positions"].items() if count}
     differ = tuple(sorted(t for t in ours.keys() | theirs.keys() if ours.get(t, 0) != theirs.get(t, 0)))
     return Reconciliation(Cash(cash), Cash(fees), differ)

@@ -101,7 +101,7 @@ def run(
     With --mode paper, the only mode for --exchange prod, the books are real and nothing is ever sent: fills are our own
     assumption (taker against visible depth, no queue, no impact beyond what we took).
 
-    Ctrl-C (or `kalshi-arb stop`) refuses new orders, lets unwinds finish, settles accounts and ends within ten seconds.
+    Ctrl-C (or `kalshi-arb end`) refuses new orders, lets unwinds finish, settles accounts and ends within ten seconds.
     The next run in the same folder goes on from there, whatever ended this one; a tape is always played from its start.
 
     \b

@@ -34,10 +34,11 @@ from kalshi_arb.aws.baskets import DynamoBasketStore
 from kalshi_arb.aws.dynamo import Table
 from kalshi_arb.aws.status import DynamoStatusStore
 from kalshi_arb.cli.local_state import RunState, read_run_state
+from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.basket import LIVE_STATES
 from kalshi_arb.domain.errors import KalshiArbError
 from kalshi_arb.domain.money import cash_from_wire
-from kalshi_arb.execution.control import COMPONENT
+from kalshi_arb.execution.control import set_stop
 
 STATUS_TABLE = "kalshi-arb-simulated-status"
 BASKETS_TABLE = "kalshi-arb-simulated-baskets"
@@ -292,7 +293,7 @@ class CrashTest:
         status = DynamoStatusStore(Table(tables, STATUS_TABLE, "component"))
         baskets = DynamoBasketStore(Table(tables, BASKETS_TABLE, "basket_id"))
         # What is open ends before the books are compared, however long a crowded machine takes for it.
-        status.put(COMPONENT, {"stop": True, "by": "crash test"})
+        set_stop(status, by="crash test", reason="the account is compared", now_ms=SystemClock().now_ms())
         deadline = time.monotonic() + _SETTLE_SECONDS
         while baskets.in_states(LIVE_STATES, 1):
             if time.monotonic() > deadline:

@@ -313,7 +313,8 @@ class Changes:
 def _exchange_secrets(vault: Any, outputs: Mapping[str, str], key: Path) -> str:
     """Store the exchange key. :returns: the token that opens the HTTP API"""
     value = json.dumps({"key_id": KEY_ID, "private_key": key.read_text()})
-    vault.put_secret_value(SecretId=outputs["KeySecret"], SecretString=value)
+    for secret in ("ReadKeySecret", "TradeKeySecret"):
+        vault.put_secret_value(SecretId=outputs[secret], SecretString=value)
     secret = vault.get_secret_value(SecretId=outputs["ApiTokenSecret"])["SecretString"]
     return str(json.loads(secret)["token"])
 

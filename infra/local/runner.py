@@ -42,7 +42,7 @@ from kalshi_arb.cli.exchange_checks import ExchangeAccess
 from kalshi_arb.cli.local_state import LOCK_FILE, RunState, clear_run_state, write_run_state
 from kalshi_arb.domain.errors import KalshiArbError, SettingsError
 from kalshi_arb.domain.paper import ASSUMPTION
-from kalshi_arb.execution.control import COMPONENT
+from kalshi_arb.execution.control import lift_stop, read_stop, set_stop
 from kalshi_arb.kalshi.rate_limit import Tier
 from kalshi_arb.ports import StatusStore
 from kalshi_arb.settings import PREFIX, Mode, Settings, read_settings
@@ -128,7 +128,7 @@ def only_run(folder: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    raise RunError(f"a run is active in {folder}: end it with `kalshi-arb stop`") from error
+                    raise RunError(f"a run is active in {folder}: end it with `kalshi-arb end`") from error
                 time.sleep(0.05)
             else:
                 break
@@ -259,7 +259,7 @@ class Runner:
             if not check.ok:
                 raise RunError(f"the stack was deployed, but its {check.name} is wrong: {check.found}")
         venue.deployed(settings, stores)
-        lift_own_stop(stores.status)
+        lift_own_stop(stores.status, bootstrap.clock().now_ms())
         feed = FeedProcess(
             logs / "feed.log",
             {**aws, **environment},
@@ -366,7 +366,8 @@ class Runner:
         return report
 
     def _put_secrets(self, secrets: Any, settings: Settings, venue: Venue, webhook: str, api_token: str) -> None:
-        secrets.put_secret_value(SecretId=settings.need("key_secret"), SecretString=json.dumps(venue.key_secret()))
+        for field in ("read_key_secret", "trade_key_secret"):
+            secrets.put_secret_value(SecretId=settings.need(field), SecretString=json.dumps(venue.key_secret()))
         secrets.put_secret_value(
             SecretId=settings.need("webhook_secret"), SecretString=json.dumps({"url": webhook, "kind": "slack"})
         )
@@ -407,7 +408,7 @@ class Runner:
                 self._measure_memory()
         interrupted = self._stop.is_set()
         self._say("stopping: no new orders, open baskets finish ..." if interrupted else "time is up, finishing ...")
-        set_own_stop(stores.status)
+        set_own_stop(stores.status, bootstrap.clock().now_ms())
         feed.stop()
         deadline = time.monotonic() + DRAIN_SECONDS
         while reader.live_baskets() and time.monotonic() < deadline:
@@ -490,16 +491,14 @@ class Runner:
         self._say(f"measured    first proof {first}, peak memory {self._peak_mb:.0f} MB, {account.alerts} alerts")
 
 
-def set_own_stop(status: StatusStore) -> None:
+def set_own_stop(status: StatusStore, now_ms: int) -> None:
     """Refuse new purchases while the run ends, unless somebody has stopped it already."""
-    control = status.get(COMPONENT) or {}
-    if not control.get("stop"):
-        status.put(COMPONENT, {**control, "stop": True, "by": STOPPED_BY})
+    if not read_stop(status).stopped:
+        set_stop(status, by=STOPPED_BY, reason="the run is ending", now_ms=now_ms)
 
 
-def lift_own_stop(status: StatusStore) -> None:
+def lift_own_stop(status: StatusStore, now_ms: int) -> None:
     """Take back what the last run set at its end; the stop of a person stays."""
-    control = status.get(COMPONENT) or {}
-    if control.get("by") == STOPPED_BY:
-        kept = {name: value for name, value in control.items() if name != "by"}
-        status.put(COMPONENT, {**kept, "stop": False})
+    stop = read_stop(status)
+    if stop.stopped and stop.by == STOPPED_BY:
+        lift_stop(status, by=STOPPED_BY, now_ms=now_ms, seen=stop)

@@ -1,9 +1,10 @@
 """Delivers alerts: recognises repetitions, writes one line to the log, posts to the webhook if there is one, and
-gathers what comes in storms."""
+gathers what comes in storms. An alarm whose description says so stops trading first."""
 
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, unique
 from functools import partial
@@ -13,12 +14,15 @@ from kalshi_arb.alert_digest import Admission, admit, flush, group_of, reopened,
 from kalshi_arb.alert_text import line_of
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.errors import SchemaError, SettingsError, StoreError
+from kalshi_arb.execution.control import set_stop
 from kalshi_arb.metrics_names import Metric
-from kalshi_arb.ports import Alert, AlertDigest, AlertKind, AlertStore, Metrics
+from kalshi_arb.ports import Alert, AlertDigest, AlertKind, AlertStore, Metrics, StatusStore
 from kalshi_arb.webhooks import Webhook, WebhookDownError, WebhookRefusedError
 
 # Other writers of the digest are other alerts of the same moment: a few.
 _SAVES = 8
+STOPS_TRADING = "Stops trading: "
+"""An alarm whose description begins so sets the stop when it goes off."""
 
 
 @unique
@@ -34,6 +38,7 @@ class Outcome(Enum):
 class AlertDelivery:
     """Takes messages of the alerts topic: alerts of ours, and state changes of CloudWatch alarms.
 
+    :param status: where an alarm that stops trading sets the stop
     :param webhook: builds the webhook from its secret when an alert is there; None for none
     :param write_line: takes an alert and its line
     :param write_problem: takes a line for the operator about a webhook that cannot be used
@@ -43,6 +48,7 @@ class AlertDelivery:
         self,
         *,
         store: AlertStore,
+        status: StatusStore,
         webhook: Callable[[], Webhook | None],
         write_line: Callable[[Alert, str], None],
         write_problem: Callable[[str], None],
@@ -51,6 +57,7 @@ class AlertDelivery:
         mode: str,
     ) -> None:
         self._store = store
+        self._status = status
         self._webhook = webhook
         self._write_line = write_line
         self._write_problem = write_problem
@@ -69,6 +76,7 @@ class AlertDelivery:
         :raises StoreError: a record or the webhook's secret cannot be reached.
         """
         alert = self._read(message)
+        self._stop_for(message)
         if not self._store.put(alert):
             return Outcome.REPEATED
         self._write_line(alert, line_of(alert))
@@ -155,6 +163,14 @@ class AlertDelivery:
     def _change(self, change: Callable[[AlertDigest], AlertDigest]) -> None:
         self._claim(lambda digest, _now_ms: Admission(change(digest), tell=False, due=()))
 
+    def _stop_for(self, message: str) -> None:
+        """Stop trading when the message is an alarm that asks for it. Before anything else, and at every repetition:
+        a stop too many costs less than one that was lost."""
+        alarm = _alarm_fields(message)
+        if alarm is None or alarm.state != "ALARM" or not alarm.description.startswith(STOPS_TRADING):
+            return
+        set_stop(self._status, by=f"alarm {alarm.name}", reason=alarm.reason, now_ms=self._clock.now_ms())
+
     def _read(self, message: str) -> Alert:
         try:
             return schemas.decode(message, Alert)
@@ -162,15 +178,14 @@ class AlertDelivery:
             alarm = _alarm_fields(message)
             if alarm is None:
                 raise
-        name, state, reason, changed = alarm
-        digest = hashlib.sha256(f"{name} {state} {changed}".encode()).hexdigest()[:20]
+        digest = hashlib.sha256(f"{alarm.name} {alarm.state} {alarm.changed}".encode()).hexdigest()[:20]
         return Alert(
             alert_id=f"alarm-{digest}",
             kind=AlertKind.ALARM,
             mode=self._mode,
-            title=f"alarm {name} is {state}",
-            text=reason,
-            created_ms=_milliseconds(changed, self._clock.now_ms()),
+            title=f"alarm {alarm.name} is {alarm.state}",
+            text=alarm.reason,
+            created_ms=_milliseconds(alarm.changed, self._clock.now_ms()),
         )
 
 
@@ -181,8 +196,19 @@ _METRICS = {
 }
 
 
-def _alarm_fields(message: str) -> tuple[str, str, str, str] | None:
-    """Name, new state, reason and time of change of a CloudWatch alarm notification, or None if it is not one."""
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    """A CloudWatch alarm notification. ``changed`` is the time of the change as it is told."""
+
+    name: str
+    state: str
+    reason: str
+    changed: str
+    description: str
+
+
+def _alarm_fields(message: str) -> _Alarm | None:
+    """The alarm that a message tells of, or None if it is another."""
     try:
         body = json.loads(message)
     except ValueError:
@@ -190,7 +216,8 @@ def _alarm_fields(message: str) -> tuple[str, str, str, str] | None:
     names = ("AlarmName", "NewStateValue", "NewStateReason", "StateChangeTime")
     if not isinstance(body, dict) or not all(isinstance(body.get(name), str) for name in names):
         return None
-    return body["AlarmName"], body["NewStateValue"], body["NewStateReason"], body["StateChangeTime"]
+    name, state, reason, changed = (body[name] for name in names)
+    return _Alarm(name, state, reason, changed, description=str(body.get("AlarmDescription") or ""))
 
 
 def _milliseconds(text: str, otherwise: int) -> int:

@@ -4,15 +4,14 @@ Nothing here changes anything. Money leaves as decimal dollars in strings, times
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.basket import Basket
-from kalshi_arb.domain.errors import DomainError, KalshiArbError, SolverError
+from kalshi_arb.domain.errors import KalshiArbError
 from kalshi_arb.domain.money import (
     Cash,
     Count,
@@ -23,12 +22,11 @@ from kalshi_arb.domain.money import (
     notional,
 )
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg, Opportunity
-from kalshi_arb.events import ScanOrder
-from kalshi_arb.ports import AlertStore, BasketStore, GroupStore, OpportunityStore, StatusStore
-
-if TYPE_CHECKING:
-    # Only a scan needs the detection code; a process that only shows things starts without it.
-    from kalshi_arb.detection.scan import ScanReport
+from kalshi_arb.events import REFUSED, ScanOrder
+from kalshi_arb.execution.legs import leg_state
+from kalshi_arb.execution.review import RELEASE, proposals_of
+from kalshi_arb.ports import AlertStore, BasketStore, Detection, GroupStore, OpportunityStore, StatusStore
+from kalshi_arb.stop_desk import trading_view
 
 Json = dict[str, object]
 
@@ -47,14 +45,6 @@ _COUNTED = ("detection", "risk", "execution", "settlement")
 
 class RequestError(KalshiArbError):
     """A request that cannot be answered as it is; the message says what it must be."""
-
-
-class Scans(Protocol):
-    """The on-demand scan."""
-
-    def scan(self, event_ticker: str | None) -> "ScanReport":
-        """Judge one event, or every accepted group, on books read now."""
-        ...
 
 
 def read_limit(text: str | None) -> int:
@@ -146,12 +136,14 @@ def basket_view(basket: Basket, titles: Mapping[str, str]) -> Json:
         "mode": basket.mode,
         "state": basket.state.value,
         "reason": basket.reason,
+        "findings": [{"code": one.code, "text": one.text} for one in basket.findings],
         "attempt": basket.attempt,
         "legs": [
             {
                 "text": leg_text(leg, titles),
                 "held": contracts(basket.leg_position(place)),
                 "wanted": contracts(leg.count),
+                "state": leg_state(basket, place).value,
             }
             for place, leg in enumerate(basket.legs)
         ],
@@ -181,7 +173,7 @@ class Stage:
 
 
 class Api:
-    """The use cases behind the HTTP routes. ``scanner`` is built at the first scan only."""
+    """The use cases behind the HTTP routes. What must be searched or calculated is asked of ``detection``."""
 
     def __init__(
         self,
@@ -191,7 +183,7 @@ class Api:
         baskets: BasketStore,
         groups: GroupStore,
         alerts: AlertStore,
-        scanner: Callable[[], Scans],
+        detection: Detection,
         clock: Clock,
         mode: str,
     ) -> None:
@@ -200,7 +192,7 @@ class Api:
         self._baskets = baskets
         self._groups = groups
         self._alerts = alerts
-        self._scanner = scanner
+        self._detection = detection
         self._clock = clock
         self._mode = mode
         self._titles: dict[tuple[str, str], dict[str, str]] = {}
@@ -214,7 +206,8 @@ class Api:
             "feed": self._feed(now),
             "discovery": self._status.get("discovery"),
             "account": self._status.get("account"),
-            "control": self._status.get("control") or {},
+            "release": proposals_of(self._status.get(RELEASE)),
+            "trading": trading_view(self._status, now, self._mode),
             "counters": {component: self._status.counters(component) for component in _COUNTED},
             "alerts": [
                 {"kind": alert.kind.value, "mode": alert.mode, "title": alert.title, "text": alert.text,
@@ -272,23 +265,25 @@ class Api:
         }
 
     def scan(self, event_ticker: str | None) -> Json:
-        """Judge one event, or everything accepted, on books read now. Nothing is traded."""
-        # Only a scan needs the detection code; a process that only shows things starts without it.
-        from kalshi_arb.scan_view import scan_view
+        """Judge one event, or everything accepted, on books read now. Nothing is traded.
 
-        return {"mode": self._mode, **scan_view(self._scanner().scan(event_ticker))}
+        :raises DetectionError: there was no answer, or not in time.
+        """
+        order = {} if event_ticker is None else {"event_ticker": event_ticker}
+        return {"mode": self._mode, **self._detection.ask({"scan": order})}
 
     def calc(self, body: str | None) -> Json:
-        """Calculate a bundle by hand, on what the body holds alone. :raises RequestError: it is refused, and why."""
-        from kalshi_arb.calc_view import calc_view, decode_order, to_request
-        from kalshi_arb.detection.calculator import calculate
+        """Calculate a bundle by hand, on what the body holds alone.
 
+        :raises RequestError: it is refused, and why.
+        :raises DetectionError: there was no answer, or not in time.
+        """
         if not body or len(body) > _LONGEST_CALC:
             raise RequestError(f"the body must hold a calculation of at most {_LONGEST_CALC} characters")
-        try:
-            return calc_view(calculate(to_request(decode_order(body), self._clock.now_ms())))
-        except (DomainError, SolverError) as error:
-            raise RequestError(str(error)) from error
+        answer = self._detection.ask({"calc": body})
+        if REFUSED in answer:
+            raise RequestError(str(answer[REFUSED]))
+        return answer
 
     def _feed(self, now: int) -> Json:
         """The feed's own status, with its age and whether it can be believed."""

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from kalshi_arb.aws.stores import Stores as Stores  # part of this module's surface
 from kalshi_arb.clock import Clock, SystemClock
-from kalshi_arb.domain.errors import SettingsError
+from kalshi_arb.domain.errors import SettingsError, StoreError
 from kalshi_arb.domain.money import Count, cash_from_wire
 from kalshi_arb.kalshi.rate_limit import Budget, Caller, Tier, Use
 from kalshi_arb.ports import (
+    AccountReads,
     AlertStore,
     BasketStore,
     BookStore,
+    Detection,
     GroupStore,
     LedgerStore,
     Listings,
@@ -37,23 +39,33 @@ from kalshi_arb.settings import Mode, Settings, read_settings
 if TYPE_CHECKING:
     from kalshi_arb.alerts import AlertDelivery
     from kalshi_arb.api import Api
+    from kalshi_arb.aws.deployment import Deployment
     from kalshi_arb.aws.secrets import Vault
+    from kalshi_arb.aws.stack import DeployedStack as DeployedStack
     from kalshi_arb.detection.detect import Detector
     from kalshi_arb.detection.rounds import GroupRound
     from kalshi_arb.detection.scan import Scanner
+    from kalshi_arb.execution.arming import Terms
     from kalshi_arb.execution.assess import Assessor
+    from kalshi_arb.execution.audit import Auditor
+    from kalshi_arb.execution.close import Closer
+    from kalshi_arb.execution.review import HeldReview
     from kalshi_arb.execution.settle import Settler
     from kalshi_arb.execution.sweep import Sweeper
     from kalshi_arb.execution.waves import WaveExecutor
     from kalshi_arb.kalshi.client import RestClient
+    from kalshi_arb.kalshi.order_caps import OrderCaps
     from kalshi_arb.kalshi.signing import Credentials
     from kalshi_arb.observability import Observability
     from kalshi_arb.paper import PaperTrading
     from kalshi_arb.relations.discover import Discovery
     from kalshi_arb.relations.user import UserRelations
     from kalshi_arb.relations_view import RelationsDesk
+    from kalshi_arb.reports.digest import Digest
+    from kalshi_arb.risk.breaker import Breaker
     from kalshi_arb.risk.check import RiskCheck
     from kalshi_arb.risk.limits import Limits
+    from kalshi_arb.stop_desk import StopDesk
     from kalshi_arb.webhooks import WebhookTarget
 
 _lock = threading.Lock()
@@ -159,6 +171,11 @@ def workflow(settings: Settings) -> Workflow:
     return stores(settings).workflow
 
 
+def detection(settings: Settings) -> Detection:
+    """The detection function, for those who ask it."""
+    return stores(settings).detection
+
+
 def notifier(settings: Settings) -> Notifier:
     """The alerts topic."""
     return stores(settings).notifier
@@ -171,11 +188,21 @@ def _vault() -> "Vault":
     return Vault(secrets=lambda: aws_client("secretsmanager"), parameters=lambda: aws_client("ssm"), clock=clock())
 
 
-def credentials(settings: Settings) -> "Credentials":
-    """The exchange's API key. :raises SettingsError: the secret is malformed. :raises StoreError: it is unreachable."""
+def read_key(settings: Settings) -> "Credentials":
+    """The exchange's API key for looking alone. :raises SettingsError: the secret is malformed. :raises StoreError: it
+    is unreachable."""
+    return _key(settings.need("read_key_secret"))
+
+
+def trade_key(settings: Settings) -> "Credentials":
+    """The exchange's API key that orders are signed with. Errors as :func:`read_key`."""
+    return _key(settings.need("trade_key_secret"))
+
+
+def _key(secret: str) -> "Credentials":
     from kalshi_arb.kalshi.signing import credentials_from_secret
 
-    return credentials_from_secret(_vault().secret(settings.need("key_secret")))
+    return credentials_from_secret(_vault().secret(secret))
 
 
 @cache
@@ -192,7 +219,7 @@ def _own_exchange(settings: Settings, caller: Caller) -> "RestClient":
     from kalshi_arb.kalshi.client import RestClient
 
     budget = Budget(settings.rate_tier.limits, caller.share, clock().now_ms())
-    return RestClient(base_url=settings.rest_url, credentials=credentials(settings), clock=clock(), budget=budget)
+    return RestClient(base_url=settings.rest_url, credentials=trade_key(settings), clock=clock(), budget=budget)
 
 
 @cache
@@ -217,7 +244,20 @@ def trading(settings: Settings, caller: Caller, use: Use = Use.OPENING) -> Tradi
         return paper_trading(settings, stores(settings), market)
     from kalshi_arb.kalshi.trading import KalshiTrading
 
-    return KalshiTrading(_own_exchange(settings, caller), use)
+    client = _own_exchange(settings, caller)
+    return KalshiTrading(client, use, _order_caps(settings, client) if use is Use.OPENING else None)
+
+
+def _order_caps(settings: Settings, client: "RestClient") -> "OrderCaps":
+    from kalshi_arb.kalshi.order_caps import OrderCaps
+    from kalshi_arb.kalshi.orders import Orders
+
+    return OrderCaps(
+        orders=Orders(client),
+        status=status_store(settings),
+        clock=clock(),
+        limit=lambda: limits(settings).max_total_contracts,
+    )
 
 
 def paper_trading(settings: Settings, stores: Stores, market: MarketTerms) -> "PaperTrading":
@@ -361,6 +401,28 @@ def limits(settings: Settings) -> "Limits":
 
 
 @cache
+def breaker(settings: Settings) -> "Breaker":
+    """Counts what goes wrong. With limits that cannot be read it goes by the defaults: accounting must not wait for
+    them, and the risk check refuses new baskets anyway."""
+    from kalshi_arb.risk.breaker import Breaker
+    from kalshi_arb.risk.limits import parse_limits
+
+    def current() -> "Limits":
+        try:
+            return limits(settings)
+        except (SettingsError, StoreError):
+            return parse_limits({})
+
+    return Breaker(
+        status=status_store(settings),
+        notifier=notifier(settings),
+        clock=clock(),
+        mode=settings.mode.value,
+        limits=current,
+    )
+
+
+@cache
 def risk_check() -> "RiskCheck":
     """The use case of the risk_check function."""
     from kalshi_arb.risk.check import RiskCheck
@@ -369,6 +431,7 @@ def risk_check() -> "RiskCheck":
     return RiskCheck(
         baskets=_metered_baskets("risk_check"),
         groups=group_store(own),
+        ledger=ledger_store(own),
         market_data=market_data(own, Caller.RISK),
         trading=trading(own, Caller.RISK),
         reservations=reservation_store(own),
@@ -379,21 +442,64 @@ def risk_check() -> "RiskCheck":
         precision=own.account.precision,
         smallest_fill=Count(own.assumed_smallest_fill),
         may_trade_on_its_fees=own.may_trade_on_its_fees,
+        # What is kept back for unwinding counts: it is what a basket in trouble may spend.
+        write_tokens=own.rate_tier.limits.write.capacity * Caller.EXECUTION.share.write // 100,
         limits=lambda: limits(own),
+        netting=own.netting,
+        terms=lambda: armed_for(own),
     )
+
+
+def armed_for(settings: Settings) -> "Terms | None":
+    """What an arming of this stack must have been made for, at most a minute old; None where no real money moves.
+
+    :raises SettingsError: the key or the stack's name is missing or malformed
+    :raises StoreError: something of it cannot be read
+    """
+    if settings.mode is not Mode.LIVE:
+        return None
+    from kalshi_arb.execution.arming import Terms, hash_of
+
+    limits = _vault().parameter_text(settings.need("limits_parameter"))
+    return Terms(template=_deployment(settings).hash(), limits=hash_of(limits), key_id=trade_key(settings).key_id)
+
+
+@cache
+def _deployment(settings: Settings) -> "Deployment":
+    from kalshi_arb.aws.deployment import Deployment
+
+    return Deployment(lambda: aws_client("cloudformation"), settings.need("stack_id"), clock())
 
 
 @cache
 def wave_executor() -> "WaveExecutor":
     """The use case of the execute_wave function."""
+    from kalshi_arb.execution.machine import BUYING
     from kalshi_arb.execution.waves import WaveExecutor
 
     own = settings()
     return WaveExecutor(
         baskets=_metered_baskets("execute_wave"),
         trading=trading(own, Caller.EXECUTION),
-        unwinding=trading(own, Caller.EXECUTION, Use.REDUCING),
+        purposes=BUYING,
         status=_metered_status("execute_wave"),
+        clock=clock(),
+    )
+
+
+@cache
+def unwinder() -> "WaveExecutor":
+    """The use case of the unwind function. It counts on the same share of the rate limit as execute_wave: what a basket
+    needs of it is reserved before it begins, and a basket does one or the other."""
+    from kalshi_arb.execution.machine import UNWINDING
+    from kalshi_arb.execution.waves import WaveExecutor
+
+    own = settings()
+    return WaveExecutor(
+        baskets=_metered_baskets("unwind"),
+        trading=trading(own, Caller.EXECUTION, Use.REDUCING),
+        purposes=UNWINDING,
+        status=_metered_status("unwind"),
         clock=clock(),
     )
 
@@ -409,10 +515,58 @@ def assessor() -> "Assessor":
         ledger=ledger_store(own),
         trading=trading(own, Caller.ASSESSMENT),
         market_data=market_data(own, Caller.ASSESSMENT),
-        reservations=reservation_store(own),
         status=_metered_status("assess"),
         notifier=notifier(own),
+        breaker=breaker(own),
         clock=clock(),
+    )
+
+
+@cache
+def closer() -> "Closer":
+    """The use case of the close function."""
+    from kalshi_arb.execution.close import Closer
+
+    own = settings()
+    return Closer(
+        baskets=_metered_baskets("close"),
+        ledger=ledger_store(own),
+        reservations=reservation_store(own),
+        status=_metered_status("close"),
+        notifier=notifier(own),
+        breaker=breaker(own),
+        clock=clock(),
+    )
+
+
+@cache
+def account_reads(settings: Settings, caller: Caller) -> AccountReads:
+    """Everything of the account, whoever traded: on paper in mode paper, at the exchange otherwise.
+
+    :raises SettingsError: the key cannot be used.
+    """
+    if settings.mode is Mode.PAPER:
+        return paper_trading(settings, stores(settings), market_data(settings, caller))
+    from kalshi_arb.kalshi.account import KalshiAccount
+
+    return KalshiAccount(_own_exchange(settings, caller))
+
+
+@cache
+def auditor() -> "Auditor":
+    """Holds the journal against the exchange's account."""
+    from kalshi_arb.execution.audit import Auditor
+
+    own = settings()
+    return Auditor(
+        baskets=_metered_baskets("settlement"),
+        ledger=ledger_store(own),
+        account=account_reads(own, Caller.SETTLEMENT),
+        status=_metered_status("settlement"),
+        notifier=notifier(own),
+        breaker=breaker(own),
+        clock=clock(),
+        mode=own.mode.value,
     )
 
 
@@ -425,8 +579,45 @@ def settler() -> "Settler":
     return Settler(
         baskets=_metered_baskets("settlement"),
         ledger=ledger_store(own),
-        trading=trading(own, Caller.SETTLEMENT),
+        account=account_reads(own, Caller.SETTLEMENT),
+        market_data=market_data(own, Caller.SETTLEMENT),
+        auditor=auditor(),
         reservations=reservation_store(own),
+        status=_metered_status("settlement"),
+        notifier=notifier(own),
+        clock=clock(),
+        mode=own.mode.value,
+        precision=own.account.precision,
+    )
+
+
+@cache
+def held_review() -> "HeldReview":
+    """Proposes to sell early what gains by it."""
+    from kalshi_arb.execution.review import HeldReview
+
+    own = settings()
+    return HeldReview(
+        baskets=_metered_baskets("settlement"),
+        groups=group_store(own),
+        market_data=market_data(own, Caller.SETTLEMENT),
+        status=_metered_status("settlement"),
+        notifier=notifier(own),
+        clock=clock(),
+        netting=own.netting,
+        limits=lambda: limits(own),
+    )
+
+
+@cache
+def digest() -> "Digest":
+    """Tells the report of each day that is over."""
+    from kalshi_arb.reports.digest import Digest
+
+    own = settings()
+    return Digest(
+        ledger=ledger_store(own),
+        baskets=_metered_baskets("settlement"),
         status=_metered_status("settlement"),
         notifier=notifier(own),
         clock=clock(),
@@ -446,7 +637,9 @@ def sweeper() -> "Sweeper":
         reservations=reservation_store(own),
         status=_metered_status("sweeper"),
         notifier=notifier(own),
+        breaker=breaker(own),
         clock=clock(),
+        mode=own.mode.value,
     )
 
 
@@ -476,6 +669,7 @@ def alert_delivery() -> "AlertDelivery":
 
     return AlertDelivery(
         store=alert_store(own),
+        status=status_store(own),
         webhook=webhook,
         write_line=lambda alert, line: observed.logger.info(
             line, extra={"alert_id": alert.alert_id, "kind": alert.kind.value}
@@ -499,7 +693,7 @@ def api() -> "Api":
         baskets=basket_store(own),
         groups=group_store(own),
         alerts=alert_store(own),
-        scanner=scanner,
+        detection=detection(own),
         clock=clock(),
         mode=own.mode.value,
     )
@@ -512,6 +706,36 @@ def relations_desk() -> "RelationsDesk":
 
     own = settings()
     return RelationsDesk(groups=group_store(own), clock=clock(), mode=own.mode.value)
+
+
+@cache
+def stop_desk() -> "StopDesk":
+    """What a person sees of the stops, sets and takes back."""
+    from kalshi_arb.stop_desk import StopDesk
+
+    own = settings()
+    return StopDesk(status=status_store(own), clock=clock(), mode=own.mode.value)
+
+
+def deployed_stack(mode: str) -> "DeployedStack":
+    """The stack of a mode in the person's own AWS account, with their credentials.
+
+    :raises SettingsError: there is none, or more than one
+    :raises StoreError: AWS cannot be asked
+    """
+    from kalshi_arb.aws.clients import new_client, new_session
+    from kalshi_arb.aws.stack import find_stack
+
+    session = new_session(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"))
+    return find_stack(mode, cache(lambda service: new_client(session, service)))
+
+
+def local_stack(mode: str, address: str) -> "DeployedStack":
+    """The stack of the local run, whose cloud is at this address. Errors as :func:`deployed_stack`."""
+    from kalshi_arb.aws.clients import new_local_client
+    from kalshi_arb.aws.stack import find_stack
+
+    return find_stack(mode, cache(lambda service: new_local_client(address, service)))
 
 
 def reset() -> None:

@@ -21,9 +21,10 @@ import msgspec
 
 from kalshi_arb.detection.calc_space import CalcError, CalcRelation, CalcState
 from kalshi_arb.detection.calc_types import Best, CalcLeg, CalcRequest, CalcResult, Size
+from kalshi_arb.detection.calculator import calculate
 from kalshi_arb.detection.verify import MAX_AGE_MS
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
-from kalshi_arb.domain.errors import DomainError
+from kalshi_arb.domain.errors import DomainError, SolverError
 from kalshi_arb.domain.fees import MULTIPLIER_DECIMALS, FeeSchedule, Role, precision_from_wire, schedule_from_wire
 from kalshi_arb.domain.grid import Band, PriceGrid
 from kalshi_arb.domain.market import Outcome
@@ -42,6 +43,7 @@ from kalshi_arb.domain.money import (
 )
 from kalshi_arb.domain.relation import RelationKind
 from kalshi_arb.domain.state_space import Basis
+from kalshi_arb.events import REFUSED
 
 Json = dict[str, Any]
 
@@ -99,6 +101,17 @@ class CalcOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: str = "0.0001"
     smallest_fill: str = "1"
     max_age_ms: int = MAX_AGE_MS
+
+
+def answer(text: str, now_ms: int) -> Json:
+    """A whole calculation, from its text to its answer; ``refused`` says why where there is none.
+
+    :param now_ms: what the ages of the books count from, UTC milliseconds
+    """
+    try:
+        return calc_view(calculate(to_request(decode_order(text), now_ms)))
+    except (DomainError, SolverError) as error:
+        return {REFUSED: str(error)}
 
 
 def decode_order(text: str | bytes) -> CalcOrder:

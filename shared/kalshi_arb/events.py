@@ -15,8 +15,11 @@ T = TypeVar("T")
 BasketId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Attempt = Annotated[int, msgspec.Meta(ge=1)]
 Wave = Annotated[int, msgspec.Meta(ge=0)]
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[a-z_]{0,40}\Z")]
 EventTicker = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9][A-Z0-9._-]{0,127}\Z")]
 
+REFUSED = "refused"
+"""Where the answer to a calculation says why there is none."""
 _SHORTEST_TOKEN = 16
 
 
@@ -30,11 +33,20 @@ class BasketTask:
 
 @dataclass(frozen=True, slots=True)
 class WaveTask:
-    """The step that sends one wave."""
+    """The step that sends one wave, or the one that asks what became of it."""
 
     basket_id: BasketId
     attempt: Attempt
     wave: Wave
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTask:
+    """The last step of an attempt; ``gave_up`` says why it goes no further, and is empty when an end was decided."""
+
+    basket_id: BasketId
+    attempt: Attempt
+    gave_up: Word = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,13 @@ class ScanTask:
     """A direct call that asks for a scan."""
 
     scan: ScanOrder
+
+
+@dataclass(frozen=True, slots=True)
+class CalcTask:
+    """A direct call that asks for a calculation, given as it was written."""
+
+    calc: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +171,11 @@ class Batch(Generic[T]):
 def is_scheduled(event: object) -> bool:
     """Whether the event is one that the template's schedules send."""
     return isinstance(event, dict) and event.get("source") == "kalshi-arb.schedule"
+
+
+def is_calculation(event: object) -> bool:
+    """Whether the event is a direct call that asks for a calculation."""
+    return isinstance(event, dict) and "calc" in event
 
 
 def bearer_token(event: object) -> str | None:

@@ -10,21 +10,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 
-from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, check_move
+from kalshi_arb.clock import Clock
+from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, check_move, lease_mark_ms
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
-from kalshi_arb.domain.errors import ConflictError
+from kalshi_arb.domain.errors import ConflictError, OvertakenError
 from kalshi_arb.domain.fees import FeeSchedule, Precision, charge, trade_fee
 from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, RecordChange, accept, end, succeed
+from kalshi_arb.domain.journal import Head, Record, Sealed, chain_of, extended, in_order, start_of, unsealed
 from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.domain.market import Market, MarketStatus, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.paper import PaperAccount, PaperOrder
-from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderRequest, Settlement, TimeInForce
+from kalshi_arb.domain.portfolio import (
+    AccountOrder,
+    Fill,
+    LedgerEntry,
+    OrderReport,
+    OrderRequest,
+    Settlement,
+    TimeInForce,
+)
+from kalshi_arb.domain.reservation_keys import CASH_KEY
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.kalshi.errors import RejectedError, RetryableError, UnknownOutcomeError
 from kalshi_arb.metrics_names import Metric
-from kalshi_arb.ports import Alert, AlertDigest, GroupChanges, ListingChanges, MarketState
+from kalshi_arb.ports import Alert, AlertDigest, GroupChanges, Holdings, Lease, ListingChanges, MarketState
 
 
 class ManualClock:
@@ -157,14 +168,20 @@ class MemoryBasketStore:
 
     def __init__(self) -> None:
         self._baskets: dict[str, Basket] = {}
-        self.leases: dict[str, str] = {}
+        self._leases: dict[str, Lease] = {}
 
-    def create(self, basket: Basket) -> bool:
+    @property
+    def owners(self) -> dict[str, str]:
+        """The live basket of each group that has one."""
+        return {group_id: lease.owner for group_id, lease in self._leases.items() if lease.owner is not None}
+
+    def create(self, basket: Basket, books_ms: int) -> bool:
         """Store a new row and take its group's lease."""
-        if basket.basket_id in self._baskets or basket.group_id in self.leases:
+        lease = self._leases.get(basket.group_id, Lease(basket.group_id, None, 0))
+        if basket.basket_id in self._baskets or lease.owner is not None or books_ms <= lease.mark_ms:
             return False
         self._baskets[basket.basket_id] = basket
-        self.leases[basket.group_id] = basket.basket_id
+        self._leases[basket.group_id] = replace(lease, owner=basket.basket_id)
         return True
 
     def get(self, basket_id: str) -> Basket | None:
@@ -180,9 +197,21 @@ class MemoryBasketStore:
             check_move(row.state, basket.state)
         saved = replace(basket, revision=basket.revision + 1)
         self._baskets[basket.basket_id] = saved
-        if saved.state in ENDED_STATES and self.leases.get(saved.group_id) == saved.basket_id:
-            del self.leases[saved.group_id]
+        lease = self._leases.get(saved.group_id)
+        if saved.state in ENDED_STATES and lease is not None and lease.owner == saved.basket_id:
+            self._leases[saved.group_id] = replace(lease, owner=None, mark_ms=max(lease.mark_ms, lease_mark_ms(saved)))
         return saved
+
+    def leases(self) -> list[Lease]:
+        """Every lease."""
+        return list(self._leases.values())
+
+    def free_lease(self, lease: Lease) -> bool:
+        """Remove it if it is still the same."""
+        if self._leases.get(lease.group_id) != lease:
+            return False
+        del self._leases[lease.group_id]
+        return True
 
     def in_states(self, states: Iterable[BasketState], limit: int) -> list[Basket]:
         """Least recently updated first."""
@@ -196,54 +225,96 @@ class MemoryBasketStore:
 
 
 class MemoryLedgerStore:
-    """A ``LedgerStore``."""
+    """A ``LedgerStore``. A test may change ``kept`` to damage it."""
 
-    def __init__(self) -> None:
-        self._entries: dict[str, LedgerEntry] = {}
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or ManualClock()
+        self.kept: dict[str, Sealed] = {}
+        self.heads: dict[str, Head] = {}
+        self._read: dict[Sealed, Record] = {}
 
     def append(self, entries: Sequence[LedgerEntry]) -> int:
-        """Store what is not there yet."""
-        new = 0
-        for entry in entries:
-            if entry.entry_id not in self._entries:
-                self._entries[entry.entry_id] = entry
-                new += 1
-        return new
+        """Add what is not there yet."""
+        new = list({entry.entry_id: entry for entry in entries if entry.entry_id not in self.kept}.values())
+        for entry in new:
+            chain = chain_of(entry)
+            rows, head = extended(self.heads.get(chain, start_of(chain)), [entry], self._clock.now_ms())
+            self.kept[entry.entry_id] = rows[0]
+            self.heads[chain] = head
+        return len(new)
 
     def all(self) -> list[LedgerEntry]:
         """Every entry, by time."""
-        return sorted(self._entries.values(), key=lambda entry: (entry.created_ms, entry.entry_id))
+        for row in self.kept.values():
+            if row not in self._read:
+                self._read[row] = unsealed(row)
+        return in_order(self._read[row] for row in self.kept.values())
+
+    def rows(self) -> tuple[list[Sealed], dict[str, Head]]:
+        """Everything as it is kept."""
+        return list(self.kept.values()), dict(self.heads)
 
 
 class MemoryReservationStore:
-    """A ``ReservationStore``. A key without a limit is only counted."""
+    """A ``ReservationStore``."""
 
     def __init__(self) -> None:
         self.held: dict[str, dict[str, int]] = {}
+        self._ending: set[str] = set()
+        self._returns: Counter[str] = Counter()
 
-    def reserve(self, basket_id: str, amounts: Mapping[str, int], limits: Mapping[str, int]) -> str | None:
-        """All amounts or none; the first key without room, in the order given."""
-        if basket_id in self.held:
-            return None
+    def reserve(
+        self,
+        basket_id: str,
+        amounts: Mapping[str, int],
+        limits: Mapping[str, int],
+        returns: Mapping[str, int] | None = None,
+    ) -> tuple[str, ...]:
+        """All amounts or none; the keys without room, in the order given."""
+        own = self.held.get(basket_id, {})
+        if basket_id in self._ending:
+            return ()
+        more = {key: amount - own.get(key, 0) for key, amount in amounts.items()}
+        more = {key: amount for key, amount in more.items() if amount > 0 or key not in own}
+        if any(self._returns[key] != count for key, count in (returns or {}).items() if key in more):
+            raise OvertakenError(f"reserve for {basket_id}: cash was given back meanwhile")
         used = self.used()
-        for key, amount in amounts.items():
-            if key in limits and used.get(key, 0) + amount > limits[key]:
-                return key
-        self.held[basket_id] = dict(amounts)
-        return None
+        full = tuple(key for key, amount in more.items() if key in limits and used.get(key, 0) + amount > limits[key])
+        if not full:
+            self.held[basket_id] = {**own, **{key: own.get(key, 0) + amount for key, amount in more.items()}}
+        return full
 
-    def release(self, basket_id: str, prefix: str = "") -> None:
-        """Give back keys starting with ``prefix``."""
-        kept = {key: amount for key, amount in self.held.pop(basket_id, {}).items() if not key.startswith(prefix)}
-        if kept:
-            self.held[basket_id] = kept
+    def release(self, basket_id: str, prefixes: tuple[str, ...] = ("",)) -> None:
+        """Give back keys that start with one of these."""
+        own = self.held.pop(basket_id, {})
+        kept = {key: amount for key, amount in own.items() if not key.startswith(prefixes)}
+        self._returns.update(key for key in own if key not in kept and key.startswith(CASH_KEY))
+        if not kept:
+            self._ending.discard(basket_id)
+            return
+        self.held[basket_id] = kept
+        if kept != own:
+            self._ending.add(basket_id)
+
+    def amounts(self, keys: Iterable[str]) -> dict[str, int]:
+        """Of these keys."""
+        used = self.used()
+        return {key: used[key] for key in keys if key in used}
+
+    def returns(self, keys: Iterable[str]) -> dict[str, int]:
+        """Of these keys."""
+        return {key: self._returns[key] for key in keys}
 
     def used(self) -> dict[str, int]:
-        """Amounts by key."""
+        """Amounts by key, zeros left out."""
         total: Counter[str] = Counter()
         for amounts in self.held.values():
             total.update(amounts)
-        return dict(total)
+        return {key: amount for key, amount in total.items() if amount}
+
+    def holdings(self) -> Holdings:
+        """By key and by basket."""
+        return Holdings(self.used(), {basket_id: dict(amounts) for basket_id, amounts in self.held.items()})
 
 
 class MemoryStatusStore:
@@ -264,6 +335,14 @@ class MemoryStatusStore:
             return None
         status: dict[str, object] = json.loads(text)
         return status
+
+    def swap(self, component: str, before: Mapping[str, object] | None, status: Mapping[str, object]) -> bool:
+        """Replace the status that is still ``before``."""
+        known = None if before is None else json.loads(json.dumps(dict(before)))
+        if self.get(component) != known:
+            return False
+        self.put(component, status)
+        return True
 
     def count(self, component: str, changes: Mapping[str, int]) -> None:
         """Add to counters."""
@@ -410,13 +489,16 @@ class _Order:
         return OrderReport(self.request.client_order_id, self.order_id, Count(self.filled), None)
 
 
+_ANSWER_MS = 1
+
+
 class FakeExchange:
     """A ``MarketData`` and ``Trading`` over plain books: IOC and FOK purchases, exact fees, netting, settlement.
 
     ``smallest_fill`` (1e-2 contracts) splits every level into fills of that size, the dearest way the declared fee
     bound allows. ``read_lag_ms`` delays what the order, fill and position reads show; ``user_data_ms`` says so.
     ``faults`` is consumed one per call of :meth:`place`; ``caps`` limits what the next order on a ticker may fill;
-    ``before_place`` runs before each batch is matched and may change books.
+    ``before_place`` runs before each batch is matched and may change books. Its answer takes a millisecond.
     """
 
     def __init__(
@@ -444,6 +526,10 @@ class FakeExchange:
         self.changed_ms: dict[str, int] = {}
         self.event_reads: list[tuple[str, ...]] = []
         self.fees_now: dict[str, FeeSchedule] = {}
+        self.statuses: dict[str, MarketStatus] = {}
+        self.closing_ms: dict[str, int] = {}
+        self.stops_ms: int | None = None
+        self.results: dict[str, Price] = {}
         self.read_lag_ms = 0
         self.faults: deque[Fault] = deque()
         self.caps: dict[str, Count] = {}
@@ -486,7 +572,8 @@ class FakeExchange:
         payout = yes_payout if position > 0 else Price(ONE_DOLLAR - yes_payout)
         revenue = notional(payout, Count(abs(position)))
         self._cash[self._markets[ticker].shard] += revenue
-        self._settlements.append(Settlement(ticker, yes_payout, revenue, self._clock.now_ms()))
+        shard = self._markets[ticker].shard
+        self._settlements.append(Settlement(ticker, yes_payout, revenue, self._clock.now_ms(), shard))
         self._books.pop(ticker, None)
 
     # MarketData
@@ -534,18 +621,24 @@ class FakeExchange:
         return ListingChanges(frozenset(changed | due), frozenset())
 
     def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
-        """Finalized once settled here, else active."""
+        """Finalized once settled here, else what the test set, else active."""
         paid = {settlement.ticker: settlement.yes_payout for settlement in self._settlements}
         return {
             ticker: MarketState(
                 ticker,
                 self._markets[ticker].event_ticker,
-                MarketStatus.FINALIZED if ticker in paid else MarketStatus.ACTIVE,
+                MarketStatus.FINALIZED if ticker in paid else self.statuses.get(ticker, MarketStatus.ACTIVE),
                 paid.get(ticker),
+                self.closing_ms.get(ticker, self._markets[ticker].close_ms),
+                paid.get(ticker, self.results.get(ticker)),
             )
             for ticker in tickers
             if ticker in self._markets
         }
+
+    def closes_ms(self, now_ms: int) -> int | None:
+        """What the test set."""
+        return None if self.stops_ms is None else max(now_ms, self.stops_ms)
 
     def market_fees(self, event_ticker: str) -> dict[str, FeeSchedule]:
         """The fees of the event's markets, as they are listed or as the test set them since."""
@@ -557,7 +650,11 @@ class FakeExchange:
 
     # Trading
 
-    def place(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
+    def place(
+        self,
+        orders: Sequence[OrderRequest],
+        leave_by_ms: int | None = None,  # noqa: ARG002 - nothing is asked before an order leaves
+    ) -> list[OrderReport]:
         """Match one batch, after whatever fault is next."""
         fault = self.faults.popleft() if self.faults else Fault.NONE
         if fault is Fault.RATE_LIMITED:
@@ -570,6 +667,7 @@ class FakeExchange:
         if self.before_place is not None:
             self.before_place(orders)
         reports = [self._match(order) for order in orders]
+        self._clock.advance(_ANSWER_MS)
         if fault is Fault.LOST_ANSWER:
             raise UnknownOutcomeError("the answer was lost")
         return reports
@@ -589,6 +687,20 @@ class FakeExchange:
         wanted = frozenset(tickers)
         limit = self.user_data_ms()
         return [fill for seen_ms, fill in self._fills if fill.ticker in wanted and since_ms <= seen_ms <= limit]
+
+    def account_orders(self, since_ms: int) -> list[AccountOrder]:
+        """Visible orders on whatever market."""
+        limit = self.user_data_ms()
+        return [
+            AccountOrder(order.order_id, client_id, order.request.ticker, Count(order.filled), False, order.visible_ms)
+            for client_id, order in self._orders.items()
+            if since_ms <= order.visible_ms <= limit
+        ]
+
+    def account_fills(self, since_ms: int) -> list[Fill]:
+        """Visible fills on whatever market."""
+        limit = self.user_data_ms()
+        return [fill for seen_ms, fill in self._fills if since_ms <= seen_ms <= limit]
 
     def user_data_ms(self) -> int:
         """Now, less the lag of the reads."""
@@ -680,7 +792,9 @@ class FakeExchange:
         self._cash[market.shard] += result.change + notional(ONE_DOLLAR, Count(netted))
         now = self._clock.now_ms()
         trade_id = f"t{len(self._fills) + 1}"
-        fill = Fill(trade_id, order.order_id, request.ticker, request.outcome, count, price, result.fee, now)
+        fill = Fill(
+            trade_id, order.order_id, request.ticker, request.outcome, count, price, result.fee, now, market.shard
+        )
         self._fills.append((now, fill))
 
     def executions(self) -> dict[str, Count]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.metrics_names import Metric
-from kalshi_arb.ports import BasketStore, Metrics, StatusStore
+from kalshi_arb.ports import BasketStore, Lease, Metrics, StatusStore
 
 # Component, then the counter's name or the part before its first full stop. What follows it is the metric's detail.
 _COUNTERS = {
@@ -32,6 +32,10 @@ class MeteredStatusStore:
         """A component's last status."""
         return self._inner.get(component)
 
+    def swap(self, component: str, before: Mapping[str, object] | None, status: Mapping[str, object]) -> bool:
+        """As the port says."""
+        return self._inner.swap(component, before, status)
+
     def count(self, component: str, changes: Mapping[str, int]) -> None:
         """Add to a component's counters, and to the metrics that some of them are."""
         self._inner.count(component, changes)
@@ -56,9 +60,9 @@ class MeteredBasketStore:
         self._inner = inner
         self._metrics = metrics
 
-    def create(self, basket: Basket) -> bool:
+    def create(self, basket: Basket, books_ms: int) -> bool:
         """As the port says."""
-        return self._inner.create(basket)
+        return self._inner.create(basket, books_ms)
 
     def get(self, basket_id: str) -> Basket | None:
         """As the port says."""
@@ -78,3 +82,11 @@ class MeteredBasketStore:
     def recent(self, limit: int) -> list[Basket]:
         """As the port says."""
         return self._inner.recent(limit)
+
+    def leases(self) -> list[Lease]:
+        """As the port says."""
+        return self._inner.leases()
+
+    def free_lease(self, lease: Lease) -> bool:
+        """As the port says."""
+        return self._inner.free_lease(lease)

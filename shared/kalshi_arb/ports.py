@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
-from typing import Protocol
+from typing import Any, Protocol
 
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, RecordChange
+from kalshi_arb.domain.journal import Head, Sealed
 from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.paper import PaperAccount, PaperOrder
-from kalshi_arb.domain.portfolio import Fill, LedgerEntry, OrderReport, OrderRequest, Settlement
+from kalshi_arb.domain.portfolio import AccountOrder, Fill, LedgerEntry, OrderReport, OrderRequest, Settlement
 from kalshi_arb.metrics_names import Metric
 
 
@@ -36,12 +37,29 @@ class MarketData(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MarketState:
-    """Where a market stands. ``yes_payout`` (1e-4 dollars) is what one YES paid, None before it is finalized."""
+    """Where a market stands. ``yes_payout`` (1e-4 dollars) is what one YES paid, None before it is finalized;
+    ``result`` is the same from determination on, while it may still be disputed and amended. ``close_ms`` is when it
+    stops trading (UTC milliseconds), which may still be moved."""
 
     ticker: str
     event_ticker: str
     status: MarketStatus
     yes_payout: Price | None
+    close_ms: int
+    result: Price | None = None
+
+
+class Venue(MarketData, Protocol):
+    """What is read of the exchange before a basket may trade. All raise an ``ExchangeError`` when it cannot answer."""
+
+    def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
+        """Where these markets stand, at most some seconds old. One that is not known is missing."""
+        ...
+
+    def closes_ms(self, now_ms: int) -> int | None:
+        """When the exchange next stops trading by its own schedule, at most some minutes old; ``now_ms`` itself while
+        it is closed, None when nothing is announced for the coming week. Both UTC milliseconds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +70,7 @@ class ListingChanges:
     series_tickers: frozenset[str]
 
 
-class Listings(MarketData, Protocol):
+class Listings(Venue, Protocol):
     """What discovery reads: market data that lists combos too, and tells what changed."""
 
     def combo_events(self) -> Iterable[EventListing]:
@@ -67,10 +85,6 @@ class Listings(MarketData, Protocol):
     def changes_since(self, since_ms: int, fees_until_ms: int) -> ListingChanges:
         """What changed after a moment, fees that change between it and ``fees_until_ms`` included (UTC milliseconds).
         It may name too much, never too little."""
-        ...
-
-    def market_states(self, tickers: Sequence[str]) -> dict[str, MarketState]:
-        """Where these markets stand, at most some seconds old. One that is not known is missing."""
         ...
 
 
@@ -105,8 +119,9 @@ class PaperStore(Protocol):
 class Trading(Protocol):
     """Authenticated calls. Writes raise ``UnknownOutcomeError`` when the order may or may not have traded."""
 
-    def place(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
-        """Send one batch, at most the tier's limit; one report per order, in order."""
+    def place(self, orders: Sequence[OrderRequest], leave_by_ms: int | None = None) -> list[OrderReport]:
+        """Send one batch, at most the tier's limit; one report per order, in order. What had to be asked first and took
+        until after ``leave_by_ms`` (UTC milliseconds) keeps it from being sent."""
         ...
 
     def find_orders(self, tickers: Sequence[str], since_ms: int) -> dict[str, OrderReport]:
@@ -115,6 +130,34 @@ class Trading(Protocol):
 
     def fills(self, tickers: Sequence[str], since_ms: int) -> list[Fill]:
         """Our fills on these markets."""
+        ...
+
+    def user_data_ms(self) -> int:
+        """How far the exchange's read side has caught up with writes (UTC milliseconds)."""
+        ...
+
+    def balance(self) -> dict[int, Cash]:
+        """Cash by shard."""
+        ...
+
+    def positions(self) -> dict[str, Count]:
+        """Signed net positions, + YES and - NO, zeros left out."""
+        ...
+
+    def settlements(self, since_ms: int) -> list[Settlement]:
+        """Payments of settled positions."""
+        ...
+
+
+class AccountReads(Protocol):
+    """Everything that the exchange says of the account, whoever traded, older data included. Reads trail writes."""
+
+    def account_orders(self, since_ms: int) -> list[AccountOrder]:
+        """All orders since then."""
+        ...
+
+    def account_fills(self, since_ms: int) -> list[Fill]:
+        """All fills since then, oldest first."""
         ...
 
     def user_data_ms(self) -> int:
@@ -207,11 +250,26 @@ class OpportunityStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The one-live-basket lease of a group: ``owner`` is the live basket, None when it is free. Books must be known up
+    to a moment after ``mark_ms`` (UTC milliseconds) for the next basket: until then they may be from before the orders
+    of the last one."""
+
+    group_id: str
+    owner: str | None
+    mark_ms: int
+
+
 class BasketStore(Protocol):
     """Basket rows and the one-live-basket-per-group lease."""
 
-    def create(self, basket: Basket) -> bool:
-        """Store a new basket and take its group's lease in one transaction; False when either is there already."""
+    def create(self, basket: Basket, books_ms: int) -> bool:
+        """Store a new basket and take its group's lease in one transaction. False, with nothing stored, when the
+        basket is there already, when the group has a live one, or when the books are not from after the lease's mark.
+
+        :param books_ms: up to which moment every book that the basket rests on is known (UTC milliseconds)
+        """
         ...
 
     def get(self, basket_id: str) -> Basket | None:
@@ -220,7 +278,11 @@ class BasketStore(Protocol):
 
     def save(self, basket: Basket) -> Basket:
         """Store ``basket`` over the row with the same ``revision`` and an attempt no newer; returns it with the next
-        revision. Ending a basket releases its group's lease in the same transaction.
+        revision. Ending a basket releases its group's lease in the same transaction, and marks it when the basket sent
+        orders.
+
+        The attempt forbids nothing to a writer that saves the row it read with that attempt or a newer one, as all do:
+        an attempt that was taken over from has an old revision too. It is there for one that does not.
 
         :raises ConflictError: another writer was first or a newer attempt has taken over.
         """
@@ -234,35 +296,95 @@ class BasketStore(Protocol):
         """Newest first."""
         ...
 
+    def leases(self) -> list[Lease]:
+        """Every lease that is taken or marked; what changed in the last second may be missing or out of date."""
+        ...
+
+    def free_lease(self, lease: Lease) -> bool:
+        """Remove a lease that is still exactly this one; False when it is not."""
+        ...
+
 
 class LedgerStore(Protocol):
-    """Append-only cash movements."""
+    """The journal (:mod:`kalshi_arb.domain.journal`): append-only decisions and cash movements, chained by hashes."""
 
     def append(self, entries: Sequence[LedgerEntry]) -> int:
-        """Store entries that are not there yet; returns how many were new."""
-        ...
+        """Add entries that are not there yet to the ends of their chains; returns how many were new. Repeating it, or
+        two writers at once, changes nothing.
 
-    def all(self) -> list[LedgerEntry]:
-        """Every entry, by time."""
-        ...
-
-
-class ReservationStore(Protocol):
-    """Conditional holds on limits: what keeps concurrent baskets from spending the same dollar twice."""
-
-    def reserve(self, basket_id: str, amounts: Mapping[str, int], limits: Mapping[str, int]) -> str | None:
-        """Add all ``amounts`` under their keys in one transaction if none exceeds its limit.
-
-        Repeating it for the same basket changes nothing. Returns None, or the key that had no room.
+        :raises ConflictError: other writers kept being first; entries of one chain are there up to some entry.
         """
         ...
 
-    def release(self, basket_id: str, prefix: str = "") -> None:
-        """Give back what the basket reserved under keys starting with ``prefix``; repeating it changes nothing."""
+    def all(self) -> list[LedgerEntry]:
+        """Every entry, by time.
+
+        :raises JournalError: an entry is not what was written.
+        """
+        ...
+
+    def rows(self) -> tuple[list[Sealed], dict[str, Head]]:
+        """Everything as it is kept, and the heads by chain. While somebody writes, the two may be of different
+        moments."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What is held: ``used`` sums it up by key, ``records`` says by basket what each put there. Without writers at work
+    the one is the sum of the other."""
+
+    used: Mapping[str, int]
+    records: Mapping[str, Mapping[str, int]]
+
+
+class ReservationStore(Protocol):
+    """Conditional holds on limits: what keeps concurrent baskets from spending the same dollar twice. The keys are
+    those of :mod:`kalshi_arb.domain.reservation_keys`."""
+
+    def reserve(
+        self,
+        basket_id: str,
+        amounts: Mapping[str, int],
+        limits: Mapping[str, int],
+        returns: Mapping[str, int] | None = None,
+    ) -> tuple[str, ...]:
+        """Hold all ``amounts`` under their keys in one transaction if none exceeds its limit; a key without a limit is
+        only counted.
+
+        A basket that holds something already takes only what it holds less of, and nothing at all once it has given
+        some of it back. So repeating it changes nothing. Returns the keys that had no room; then nothing was taken.
+
+        :param returns: how often something must have been given back under these keys, no more and no less, where
+            the basket takes some of them
+        :raises OvertakenError: something was given back under one of them meanwhile; nothing was taken.
+        """
+        ...
+
+    def returns(self, keys: Iterable[str]) -> dict[str, int]:
+        """How often cash was given back under each of these keys, strongly read.
+
+        A limit that was read elsewhere, a shard's balance, is only as good as what is held beside it: a basket that
+        ends in between has spent of the balance that was read and holds nothing any more. So its readers ask this
+        first, then for the limit, and reserve on the condition that it is still the same.
+        """
+        ...
+
+    def release(self, basket_id: str, prefixes: tuple[str, ...] = ("",)) -> None:
+        """Give back what the basket reserved under keys starting with one of these, in one transaction; repeating it
+        changes nothing."""
+        ...
+
+    def amounts(self, keys: Iterable[str]) -> dict[str, int]:
+        """What all baskets together hold under these keys, strongly read, zeros left out."""
         ...
 
     def used(self) -> dict[str, int]:
         """Amounts by key."""
+        ...
+
+    def holdings(self) -> Holdings:
+        """Everything that is held, by key and by basket, in one pass over it."""
         ...
 
 
@@ -278,7 +400,11 @@ class StatusStore(Protocol):
         ...
 
     def get(self, component: str) -> dict[str, object] | None:
-        """A component's last status."""
+        """A component's last status, strongly read."""
+        ...
+
+    def swap(self, component: str, before: Mapping[str, object] | None, status: Mapping[str, object]) -> bool:
+        """Replace a component's status if it is still ``before`` (None: there is none yet); False when it is not."""
         ...
 
     def count(self, component: str, changes: Mapping[str, int]) -> None:
@@ -298,6 +424,7 @@ class AlertKind(Enum):
     BASKET = "basket"
     SETTLEMENT = "settlement"
     RELATION = "relation"  # a group is not what it was
+    REPORT = "report"  # what a day earned
     ERROR = "error"
     ALARM = "alarm"
 
@@ -377,6 +504,18 @@ class Workflow(Protocol):
 
     def start(self, basket_id: str, attempt: int) -> bool:
         """Start an execution named after basket and attempt; False when it exists already."""
+        ...
+
+
+class Detection(Protocol):
+    """The function that searches and calculates, for processes that do not carry the solvers."""
+
+    def ask(self, task: Mapping[str, object]) -> dict[str, Any]:
+        """Its answer to a direct call.
+
+        :raises DetectionError: it ended without an answer, or not in time.
+        :raises StoreError: it could not be called.
+        """
         ...
 
 

@@ -15,7 +15,7 @@ from kalshi_arb.domain.errors import DomainError, SchemaError
 from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry
 from kalshi_arb.domain.opportunity import Opportunity
 from kalshi_arb.domain.paper import PaperOrder
-from kalshi_arb.domain.portfolio import LedgerEntry, Settlement
+from kalshi_arb.domain.portfolio import Settlement
 from kalshi_arb.ports import Alert, AlertDigest
 
 T = TypeVar("T")
@@ -76,7 +76,6 @@ _KINDS = {
         _Kind("group_history", 1, HistoryEntry),
         _Kind("opportunity", 2, Opportunity),
         _Kind("basket", 2, Basket),
-        _Kind("ledger_entry", 1, LedgerEntry),
         _Kind("alert", 1, Alert),
         _Kind("alert_digest", 1, AlertDigest),
         _Kind("paper_order", 1, PaperOrder),

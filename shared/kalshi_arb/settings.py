@@ -70,11 +70,14 @@ class Settings(BaseModel):
     candidates_queue_url: Name | None = None
     lifecycle_queue_url: Name | None = None
     basket_machine_arn: Name | None = None
+    detection_function: Name | None = None
     alerts_topic_arn: Name | None = None
-    key_secret: Name | None = None
+    read_key_secret: Name | None = None
+    trade_key_secret: Name | None = None
     api_token_secret: Name | None = None
     webhook_secret: Name | None = None
     limits_parameter: Name | None = None
+    stack_id: Name | None = None
     relations_parameter: Name | None = None
     health_file: Name | None = None
 

@@ -55,8 +55,9 @@ class OnExchange:
         self.find_orders, self.fills, self.user_data_ms = trading.find_orders, trading.fills, trading.user_data_ms
         self.balance, self.positions, self.settlements = trading.balance, trading.positions, trading.settlements
         self.orderbooks, self.market_states, self.market_fees = data.orderbooks, data.market_states, data.market_fees
+        self.closes_ms = data.closes_ms
 
-    def place(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
+    def place(self, orders: Sequence[OrderRequest], leave_by_ms: int | None = None) -> list[OrderReport]:
         """Remember what was sent."""
         self.batches.append(tuple(orders))
         return self._place(orders)

@@ -15,8 +15,8 @@ EVENT = "KXMADELOCK-26MAR03"
 
 def test_a_recorded_lock_is_bought_once_and_held(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "kalshi_arb.cli", "run", "--fresh", "--json", "--folder", str(tmp_path)]
-    # The second pass, an hour later on the tape, comes after six seconds and shows the same levels again.
-    arguments += ["--tape", str(TAPE), "--speed", "600", "--seconds", "20"]
+    # The second pass, an hour later on the tape, comes after nine seconds and shows the same levels again.
+    arguments += ["--tape", str(TAPE), "--speed", "400", "--seconds", "26"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

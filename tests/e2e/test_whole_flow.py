@@ -217,5 +217,5 @@ def test_two_runs_in_one_folder_and_a_port_in_use_are_refused_with_one_line(tmp_
         fcntl.flock(held, fcntl.LOCK_EX)
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 1
-        assert "kalshi-arb stop" in done.stderr
+        assert "kalshi-arb end" in done.stderr
         assert "Traceback" not in done.stderr

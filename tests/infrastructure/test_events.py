@@ -10,16 +10,17 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2, SNSEvent, SQSEvent
 from aws_lambda_powertools.utilities.data_classes.api_gateway_authorizer_event import APIGatewayAuthorizerEventV2
 
-from infra.checks.basket_machine import EXECUTION_INPUT
+from infra.checks.basket_machine import BASKET_MACHINE, EXECUTION_INPUT
 from infra.checks.template import Template
 from kalshi_arb import events, schemas
 from kalshi_arb.alerts import AlertDelivery
 from kalshi_arb.alerts import Outcome as Delivery
 from kalshi_arb.aws.status import DynamoStatusStore
+from kalshi_arb.calc_view import answer
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR
-from kalshi_arb.execution.control import read_control
-from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics
+from kalshi_arb.execution.control import read_stop
+from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics, MemoryStatusStore
 from kalshi_arb.ports import Alert, AlertKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,11 @@ def test_there_is_one_for_each_trigger_and_no_other() -> None:
         "api_call.json",
         "authorizer_request.json",
         "basket_step.json",
+        "close_step.json",
+        "wave_step.json",
+        "calc_on_demand.json",
         "candidate_message.json",
+        "journal_repair.json",
         "lifecycle_message.json",
         "scan_on_demand.json",
         "schedule_alerts.json",
@@ -88,6 +93,13 @@ def test_a_scan_on_demand_names_its_event() -> None:
     assert task.scan.event_ticker == "KXCPIYOY-26NOV"
 
 
+def test_a_calculation_on_demand_can_be_answered() -> None:
+    event = load("calc_on_demand.json")
+    assert events.is_calculation(event)
+    worked = answer(events.parse(event, events.CalcTask).calc, 0)
+    assert (worked["answer"], worked["worst_profit"][0] != "-") == ("lock", True)
+
+
 def test_the_api_call_is_for_a_route_of_the_template() -> None:
     event = APIGatewayProxyEventV2(load("api_call.json"))
     (function,) = (body for name, body in TEMPLATE.functions() if name == "ApiFunction")
@@ -117,6 +129,7 @@ def delivered(name: str) -> Alert:
     lines: list[str] = []
     delivery = AlertDelivery(
         store=store,
+        status=MemoryStatusStore(),
         webhook=lambda: None,
         write_line=lambda _alert, line: lines.append(line),
         write_problem=lines.append,
@@ -150,6 +163,24 @@ def test_a_step_is_what_an_execution_starts_with() -> None:
     assert (task.basket_id, task.attempt) == (event["basket_id"], event["attempt"])
 
 
+@pytest.mark.parametrize(
+    ("name", "state", "task"),
+    [
+        ("wave_step", "ExecuteWave", events.WaveTask),
+        ("wave_step", "Unwind", events.WaveTask),
+        ("wave_step", "Assess", events.WaveTask),
+        ("close_step", "HandOver", events.CloseTask),
+    ],
+)
+def test_a_later_step_is_what_the_machine_hands_its_function(name: str, state: str, task: type) -> None:
+    machine = json.loads((ROOT / BASKET_MACHINE).read_text())
+    event = load(f"{name}.json")
+    payload = machine["States"][state]["Parameters"]["Payload"]
+    assert {field.removesuffix(".$") for field in payload} == set(event)
+    parsed = events.parse(event, task)
+    assert {field: getattr(parsed, field) for field in event} == event
+
+
 def test_nothing_in_them_is_real() -> None:
     """The account and every address are reserved for examples."""
     for path in FOLDER.iterdir():
@@ -163,5 +194,5 @@ def test_the_runbook_s_stop_is_obeyed() -> None:
     """The command a person copies in a hurry writes an item that every function reads as a stop."""
     (item,) = re.findall(r"--item '(.+)'", (ROOT / "infra" / "RUNBOOK.md").read_text())
     table = Mock(**{"get.return_value": json.loads(item)})
-    assert read_control(DynamoStatusStore(table)).stopped
+    assert read_stop(DynamoStatusStore(table)).stopped
     table.get.assert_called_once_with("control")

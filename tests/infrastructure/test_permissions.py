@@ -22,18 +22,34 @@ _PAPER_READ = {("PaperTable", "dynamodb:GetItem"), ("PaperTable", "dynamodb:Scan
 _PAPER_WRITE = _PAPER_READ | {("PaperTable", "dynamodb:PutItem")}
 # In mode paper the account is a table of ours; what a call reads or writes there is the same in every mode's role.
 _PAPER = {
-    **dict.fromkeys(("find_orders", "fills", "balance", "positions"), _PAPER_READ),
+    **dict.fromkeys(("find_orders", "fills", "balance", "positions", "account_orders", "account_fills"), _PAPER_READ),
     **dict.fromkeys(("place", "settlements"), _PAPER_WRITE),
     "user_data_ms": set(),
 }
 NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("alerts", "put"): {("AlertsTable", "dynamodb:PutItem")},
     ("alerts", "recent"): {("AlertsTable/by_time", "dynamodb:Query")},
-    ("baskets", "create"): {("BasketsTable", "dynamodb:PutItem")},
+    ("baskets", "create"): {("BasketsTable", "dynamodb:PutItem"), ("BasketsTable", "dynamodb:UpdateItem")},
+    ("baskets", "free_lease"): {("BasketsTable", "dynamodb:DeleteItem")},
     ("baskets", "get"): {("BasketsTable", "dynamodb:GetItem")},
     ("baskets", "in_states"): {("BasketsTable/by_state", "dynamodb:Query")},
+    ("baskets", "leases"): {("BasketsTable/by_state", "dynamodb:Query")},
     ("baskets", "recent"): {("BasketsTable/by_time", "dynamodb:Query")},
     ("baskets", "save"): {("BasketsTable", "dynamodb:PutItem")},
+    # The whole account is read with the key that trades.
+    **{
+        ("account", name): {("TradeKeySecret", "secretsmanager:GetSecretValue")} | _PAPER[name]
+        for name in vars(ports.AccountReads)
+        if not name.startswith("_")
+    },
+    # What it counts is an item of the status table, and by limits as they are now.
+    ("breaker", "note"): {
+        ("StatusTable", "dynamodb:GetItem"),
+        ("StatusTable", "dynamodb:PutItem"),
+        ("AlertsTopic", "sns:Publish"),
+        ("LimitsParameter", "ssm:GetParameter"),
+    },
+    ("detection", "ask"): {("DetectionFunction", "lambda:InvokeFunction")},
     ("groups", "all"): {("GroupsTable", "dynamodb:Scan")},
     ("groups", "get"): {("GroupsTable", "dynamodb:GetItem")},
     ("groups", "changes_since"): {("GroupsTable", "dynamodb:GetItem"), ("GroupHistoryTable", "dynamodb:BatchGetItem")},
@@ -45,12 +61,17 @@ NEEDS: dict[tuple[str, str], set[Permission]] = {
         *(("GroupsTable", f"dynamodb:{verb}Item") for verb in ("Get", "Put", "Update", "Delete")),
     },
     ("ledger", "all"): {("LedgerTable", "dynamodb:Scan")},
-    ("ledger", "append"): {("LedgerTable", "dynamodb:PutItem")},
+    ("ledger", "append"): {("LedgerTable", "dynamodb:BatchGetItem"), ("LedgerTable", "dynamodb:PutItem")},
+    ("ledger", "rows"): {("LedgerTable", "dynamodb:Scan")},
     ("notifier", "publish"): {("AlertsTopic", "sns:Publish")},
     ("opportunities", "put"): {("OpportunitiesTable", "dynamodb:PutItem")},
     ("opportunities", "recent"): {("OpportunitiesTable/by_time", "dynamodb:Query")},
+    ("reservations", "amounts"): {("ReservationsTable", "dynamodb:BatchGetItem")},
+    ("reservations", "holdings"): {("ReservationsTable", "dynamodb:Scan")},
     ("reservations", "release"): _RELEASE,
-    ("reservations", "reserve"): _RELEASE,
+    # It looks which keys have no room.
+    ("reservations", "reserve"): _RELEASE | {("ReservationsTable", "dynamodb:BatchGetItem")},
+    ("reservations", "returns"): {("ReservationsTable", "dynamodb:BatchGetItem")},
     ("status", "count"): {("StatusTable", "dynamodb:UpdateItem")},
     ("status", "counters"): {("StatusTable", "dynamodb:GetItem")},
     ("status", "get"): {("StatusTable", "dynamodb:GetItem")},
@@ -62,25 +83,33 @@ NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("workflow", "start"): {("BasketMachine", "states:StartExecution")},
     # Own calls to the exchange are signed; public reads are not.
     **{
-        ("trading", name): {("KeySecret", "secretsmanager:GetSecretValue")} | _PAPER[name]
+        ("trading", name): {("TradeKeySecret", "secretsmanager:GetSecretValue")} | _PAPER[name]
         for name in vars(ports.Trading)
         if not name.startswith("_")
     },
 }
-# An ended basket gives its group's lease back in the transaction that ends it; only this module ends baskets.
-ENDING = ("execution/ending.py", {("BasketsTable", "dynamodb:DeleteItem")})
-CONTROL = ("execution/control.py", {("StatusTable", "dynamodb:GetItem")})
+# An ended basket gives its group's lease back in the transaction that ends it; only this module ends rows.
+ENDING = ("execution/ending.py", {("BasketsTable", "dynamodb:UpdateItem")})
+CONTROL: tuple[str, dict[str, set[Permission]]] = (
+    "execution/control.py",
+    {
+        "buying_stopped": {("StatusTable", "dynamodb:GetItem")},
+        "set_stop": {("StatusTable", "dynamodb:GetItem"), ("StatusTable", "dynamodb:PutItem")},
+    },
+)
 
 MODULES: dict[str, tuple[str, ...]] = {
     "Discovery": ("relations/discover.py", "relations/mirror.py", "relations/user_kept.py"),
     "Detection": ("detection/detect.py", "detection/rounds.py", "detection/scan.py", "relations/mirror.py"),
-    "RiskCheck": ("risk/check.py", "execution/ending.py"),
+    "RiskCheck": ("risk/check.py", "risk/facts.py", "execution/ending.py"),
     "ExecuteWave": ("execution/waves.py",),
-    "Assess": ("execution/assess.py", "execution/ending.py"),
-    "Settlement": ("execution/settle.py",),
-    "Sweeper": ("execution/sweep.py", "execution/ending.py"),
+    "Unwind": ("execution/waves.py",),
+    "Assess": ("execution/assess.py",),
+    "Close": ("execution/close.py", "execution/ending.py"),
+    "Settlement": ("execution/settle.py", "execution/audit.py", "execution/review.py", "reports/digest.py"),
+    "Sweeper": ("execution/sweep.py", "execution/ending.py", "execution/leaks.py"),
     "Alerts": ("alerts.py",),
-    "Api": ("api.py", "detection/scan.py", "relations_view.py"),
+    "Api": ("api.py", "relations_view.py", "stop_desk.py"),
     "Authorizer": (),
 }
 """Where each function's use case calls its ports."""
@@ -95,9 +124,14 @@ BESIDES: dict[str, set[Permission]] = {
         ("ReservationsTable", "dynamodb:Scan"),
         *(("CandidatesQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
     },
-    # It places through one of two clients, chosen by what the orders are for.
-    "ExecuteWave": NEEDS["trading", "place"],
-    "RiskCheck": {("LimitsParameter", "ssm:GetParameter")},
+    "RiskCheck": {
+        ("LimitsParameter", "ssm:GetParameter"),
+        # What an arming for real money is compared with.
+        ("AWS::StackId", "cloudformation:GetTemplate"),
+        ("AWS::StackId", "cloudformation:DescribeStacks"),
+    },
+    # The order groups of its purchases, whose cap is a limit.
+    "ExecuteWave": {("StatusTable", "dynamodb:PutItem"), ("LimitsParameter", "ssm:GetParameter")},
     "Alerts": {("WebhookSecret", "secretsmanager:GetSecretValue"), ("AlertsDeadLetters", "sqs:SendMessage")},
     "Authorizer": {("ApiTokenSecret", "secretsmanager:GetSecretValue")},
 }
@@ -114,7 +148,7 @@ FEED_NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("status", "count"): {("StatusTable", "dynamodb:UpdateItem")},
     ("status", "counters"): {("StatusTable", "dynamodb:GetItem")},
     ("status", "put"): {("StatusTable", "dynamodb:PutItem")},
-    ("bootstrap", "credentials"): {("KeySecret", "secretsmanager:GetSecretValue")},
+    ("bootstrap", "read_key"): {("ReadKeySecret", "secretsmanager:GetSecretValue")},
 }
 
 _CALL = re.compile(r"\bself\._(\w+)\.(\w+)\(")
@@ -129,8 +163,9 @@ def needed(function: str) -> set[Permission]:
             found |= NEEDS.get(call, set())
         if module == ENDING[0]:
             found |= ENDING[1]
-        if "read_control(" in text:
-            found |= CONTROL[1]
+        for name, permissions in CONTROL[1].items():
+            if f"{name}(" in text:
+                found |= permissions
     return found
 
 
@@ -186,9 +221,9 @@ def test_the_feed_reaches_no_other_store() -> None:
     assert composed == {
         "book_store",
         "candidates_queue",
-        "credentials",
         "group_store",
         "lifecycle_queue",
+        "read_key",
         "status_store",
     }
 

@@ -130,6 +130,8 @@ def test_only_the_page_is_public(resources: dict[str, Any]) -> None:
         ("get", "/relations/group"): True,
         ("get", "/relations/history"): True,
         ("post", "/relations/approve"): True,
+        ("post", "/stop"): True,
+        ("post", "/arm"): True,
     }
 
 
@@ -168,10 +170,13 @@ def test_every_name_tells_the_mode(resources: dict[str, Any]) -> None:
 
 
 def test_the_values_it_starts_with_can_be_read(resources: dict[str, Any]) -> None:
-    limits = parse_limits(json.loads(resources["LimitsParameter"]["Properties"]["Value"]))
-    assert limits.max_loss_per_basket <= limits.max_outlay_per_basket <= limits.max_exposure_per_market
-    assert limits.max_exposure_per_market <= limits.max_exposure_per_event <= limits.max_open_outlay
-    assert limits.min_profit > 0
+    condition, *values = resources["LimitsParameter"]["Properties"]["Value"]["Fn::If"]
+    assert condition == "IsSimulated"
+    for limits in (parse_limits(json.loads(value)) for value in values):
+        assert limits.max_loss_per_basket <= limits.max_outlay_per_basket <= limits.max_exposure_per_market
+        assert limits.max_exposure_per_market <= limits.max_exposure_per_event <= limits.max_open_outlay
+        assert limits.min_profit > 0
+    assert json.loads(values[1]) == {}, "outside the embedded exchange the defaults hold"
     assert webhook_target(json.loads(resources["WebhookSecret"]["Properties"]["SecretString"])) is None
     with pytest.raises(SettingsError):
-        credentials_from_secret(json.loads(resources["KeySecret"]["Properties"]["SecretString"]))
+        credentials_from_secret(json.loads(resources["TradeKeySecret"]["Properties"]["SecretString"]))

@@ -19,15 +19,16 @@ from kalshi_arb.aws.books import DynamoBookStore
 from kalshi_arb.aws.clients import new_client, new_session
 from kalshi_arb.aws.dynamo import Condition, Table, TransactionCancelledError, n, s
 from kalshi_arb.aws.groups import DynamoGroupStore
+from kalshi_arb.aws.journal import DynamoLedgerStore
 from kalshi_arb.aws.notify import SnsNotifier
 from kalshi_arb.aws.queues import SqsQueue
-from kalshi_arb.aws.records import DynamoAlertStore, DynamoLedgerStore, DynamoOpportunityStore
+from kalshi_arb.aws.records import DynamoAlertStore, DynamoOpportunityStore
 from kalshi_arb.aws.reservations import DynamoReservationStore
 from kalshi_arb.aws.secrets import Vault
 from kalshi_arb.aws.status import DynamoStatusStore
 from kalshi_arb.aws.workflow import StepFunctionsWorkflow
-from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState
-from kalshi_arb.domain.errors import ConflictError, SchemaError, SettingsError, StoreError
+from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState, lease_mark_ms
+from kalshi_arb.domain.errors import ConflictError, OvertakenError, SchemaError, SettingsError, StoreError
 from kalshi_arb.domain.group_record import (
     GroupRecord,
     HistoryKind,
@@ -39,7 +40,9 @@ from kalshi_arb.domain.group_record import (
     succeed,
     suspend,
 )
+from kalshi_arb.domain.journal import JournalError, verify
 from kalshi_arb.domain.money import Cash
+from kalshi_arb.fakes import ManualClock
 from kalshi_arb.ports import (
     Alert,
     AlertDigest,
@@ -49,6 +52,7 @@ from kalshi_arb.ports import (
     BookStore,
     GroupChanges,
     GroupStore,
+    Lease,
     LedgerStore,
     Notifier,
     OpportunityStore,
@@ -125,6 +129,10 @@ def table(client: Any, name: str) -> Table:
     return Table(client, name, KEYS[name], sleep=lambda _: None)
 
 
+def journal(client: Any) -> DynamoLedgerStore:
+    return DynamoLedgerStore(table(client, "ledger"), ManualClock(NOW), sleep=lambda _: None)
+
+
 @pytest.fixture
 def baskets(dynamo: Any) -> BasketStore:
     return DynamoBasketStore(table(dynamo, "baskets"))
@@ -184,21 +192,21 @@ def refused(code: str, **more: Any) -> ClientError:
 
 def test_a_basket_is_created_once_and_read_back_whole(baskets: BasketStore) -> None:
     row = with_order(basket())
-    assert baskets.create(row)
+    assert baskets.create(row, NOW)
     assert baskets.get("b1") == row
-    assert not baskets.create(row)
+    assert not baskets.create(row, NOW)
     assert baskets.get("b2") is None
 
 
 def test_one_live_basket_per_group(baskets: BasketStore) -> None:
-    assert baskets.create(basket("b1"))
-    assert not baskets.create(basket("b2"))
+    assert baskets.create(basket("b1"), NOW)
+    assert not baskets.create(basket("b2"), NOW)
     assert baskets.get("b2") is None
-    assert baskets.create(basket("b3", group_id="another"))
+    assert baskets.create(basket("b3", group_id="another"), NOW)
 
 
 def test_a_save_needs_the_revision_that_was_read(baskets: BasketStore) -> None:
-    baskets.create(basket())
+    baskets.create(basket(), NOW)
     first = baskets.save(replace(basket(), reason="first"))
     assert first.revision == 2
     with pytest.raises(ConflictError, match="b1"):
@@ -210,7 +218,7 @@ def test_a_save_needs_the_revision_that_was_read(baskets: BasketStore) -> None:
 
 
 def test_an_older_attempt_may_not_write(baskets: BasketStore) -> None:
-    baskets.create(basket())
+    baskets.create(basket(), NOW)
     taken_over = baskets.save(replace(basket(), attempt=2))
     with pytest.raises(ConflictError):
         baskets.save(replace(taken_over, attempt=1))
@@ -224,7 +232,7 @@ def test_a_row_that_is_not_there_cannot_be_saved(baskets: BasketStore) -> None:
 
 def test_a_save_whose_answer_was_lost_counts_once(baskets: BasketStore, dynamo: Any) -> None:
     """The client repeats a write after a lost answer; the row that stands in its way is then its own."""
-    baskets.create(basket())
+    baskets.create(basket(), NOW)
 
     class Twice:
         def __getattr__(self, name: str) -> Any:
@@ -241,45 +249,87 @@ def test_a_save_whose_answer_was_lost_counts_once(baskets: BasketStore, dynamo: 
 
 @pytest.mark.parametrize("end", [BasketState.LOCK, BasketState.FLAT, BasketState.HELD, BasketState.REFUSED])
 def test_ending_a_basket_frees_its_group(baskets: BasketStore, end: BasketState) -> None:
-    baskets.create(basket("b1"))
+    baskets.create(basket("b1"), NOW)
     baskets.save(replace(basket("b1"), state=end))
-    assert baskets.create(basket("b2"))
+    assert baskets.create(basket("b2"), NOW)
 
 
 @pytest.mark.parametrize("state", [state for state in BasketState if state in LIVE_STATES])
 def test_a_basket_that_goes_on_keeps_its_group(baskets: BasketStore, state: BasketState) -> None:
-    baskets.create(basket("b1"))
+    baskets.create(basket("b1"), NOW)
     baskets.save(replace(basket("b1"), state=state))
-    assert not baskets.create(basket("b2"))
+    assert not baskets.create(basket("b2"), NOW)
 
 
 @pytest.mark.parametrize("later", [BasketState.LOCK, BasketState.SETTLED])
 def test_writing_an_ended_basket_again_leaves_its_successors_lease_alone(
     baskets: BasketStore, later: BasketState
 ) -> None:
-    baskets.create(basket("b1"))
+    baskets.create(basket("b1"), NOW)
     ended = baskets.save(replace(basket("b1"), state=BasketState.LOCK))
-    assert baskets.create(basket("b2"))
+    assert baskets.create(basket("b2"), NOW)
     saved = baskets.save(replace(ended, state=later, settled_profit=Cash(1)))
     assert baskets.get("b1") == saved
-    assert not baskets.create(basket("b3"))
+    assert not baskets.create(basket("b3"), NOW)
 
 
 def test_a_lost_race_to_end_a_basket_changes_nothing(baskets: BasketStore) -> None:
-    baskets.create(basket("b1"))
+    baskets.create(basket("b1"), NOW)
     baskets.save(replace(basket("b1"), reason="newer"))
     with pytest.raises(ConflictError):
         baskets.save(replace(basket("b1"), state=BasketState.REFUSED))
     stored = baskets.get("b1")
     assert stored is not None
     assert stored.state is BasketState.PROPOSED
-    assert not baskets.create(basket("b2"))
+    assert not baskets.create(basket("b2"), NOW)
+
+
+def test_after_orders_the_next_basket_rests_on_books_from_after_them(baskets: BasketStore) -> None:
+    assert baskets.create(basket("b1"), NOW)
+    ended = replace(basket("b1"), state=BasketState.FLAT, first_order_ms=NOW + 5, updated_ms=NOW + 70)
+    mark = lease_mark_ms(ended)
+    assert mark > NOW + 70
+    baskets.save(ended)
+    assert baskets.leases() == [Lease("ladder-KXTEST-26", None, mark)]
+    assert not baskets.create(basket("b2"), mark), "known up to the mark, not beyond it"
+    assert baskets.get("b2") is None
+    assert baskets.create(basket("b2"), mark + 1)
+    assert baskets.leases() == [Lease("ladder-KXTEST-26", "b2", mark)]
+
+
+def test_a_basket_that_sent_nothing_leaves_the_mark_of_the_one_before(baskets: BasketStore) -> None:
+    baskets.create(basket("b1"), NOW)
+    ended = replace(basket("b1"), state=BasketState.FLAT, first_order_ms=NOW, updated_ms=NOW)
+    baskets.save(ended)
+    later = lease_mark_ms(ended) + 1
+    assert baskets.create(basket("b2"), later)
+    baskets.save(replace(basket("b2"), state=BasketState.REFUSED))
+    assert not baskets.create(basket("b3"), later - 1)
+    assert baskets.create(basket("b4"), later)
+
+
+def test_a_lease_is_removed_only_as_it_was_seen(baskets: BasketStore) -> None:
+    baskets.create(basket("b1"), NOW)
+    (lease,) = baskets.leases()
+    assert lease == Lease("ladder-KXTEST-26", "b1", 0)
+    assert not baskets.free_lease(replace(lease, owner=None))
+    assert not baskets.free_lease(replace(lease, mark_ms=5))
+    assert baskets.free_lease(lease)
+    assert not baskets.free_lease(lease)
+    assert baskets.leases() == []
+    assert baskets.create(basket("b2"), NOW)
+
+
+def test_leases_are_no_baskets(baskets: BasketStore) -> None:
+    baskets.create(basket("b1"), NOW)
+    assert [row.basket_id for row in baskets.in_states(BasketState, 10)] == ["b1"]
+    assert [row.basket_id for row in baskets.recent(10)] == ["b1"]
 
 
 def test_baskets_by_state_come_least_recently_updated_first(baskets: BasketStore) -> None:
     for number, state in enumerate([BasketState.EXECUTING, BasketState.PROPOSED, BasketState.EXECUTING]):
         row = basket(f"b{number}", group_id=f"g{number}")
-        baskets.create(row)
+        baskets.create(row, NOW)
         baskets.save(replace(row, state=state, updated_ms=NOW + 100 - number))
     live = [BasketState.EXECUTING, BasketState.PROPOSED]
     assert [row.basket_id for row in baskets.in_states(live, 10)] == ["b2", "b1", "b0"]
@@ -306,7 +356,7 @@ def test_a_basket_that_moves_on_while_states_are_read_is_there_once(dynamo: Any)
             return answer
 
     store = DynamoBasketStore(table(Moving(), "baskets"))
-    assert store.create(basket("b1"))
+    assert store.create(basket("b1"), NOW)
     assert [(row.basket_id, row.state) for row in store.in_states(LIVE_STATES, 10)] == [("b1", BasketState.UNWINDING)]
 
 
@@ -325,10 +375,10 @@ def test_queries_go_on_over_page_borders(dynamo: Any) -> None:
 
     store = DynamoBasketStore(table(SmallPages(), "baskets"))
     for number in range(7):
-        assert store.create(basket(f"b{number}", group_id=f"g{number}", created_ms=NOW + number))
+        assert store.create(basket(f"b{number}", group_id=f"g{number}", created_ms=NOW + number), NOW)
     assert [row.basket_id for row in store.recent(5)] == ["b6", "b5", "b4", "b3", "b2"]
     assert len(store.in_states([BasketState.PROPOSED], 100)) == 7
-    ledger = DynamoLedgerStore(table(SmallPages(), "ledger"))
+    ledger = journal(SmallPages())
     ledger.append([entry(f"e{number}") for number in range(5)])
     assert len(ledger.all()) == 5
 
@@ -343,117 +393,156 @@ def test_a_stored_row_of_another_kind_is_refused(baskets: BasketStore, dynamo: A
 
 
 def test_a_reservation_takes_every_key_or_none(reservations: ReservationStore) -> None:
-    limits = {"market#A": 100, "shard#0": 150}
-    assert reservations.reserve("b1", {"market#A": 60, "shard#0": 100}, limits) is None
-    assert reservations.reserve("b2", {"market#A": 40, "shard#0": 60}, limits) == "shard#0"
-    assert reservations.used() == {"market#A": 60, "shard#0": 100}
-    assert reservations.reserve("b3", {"market#A": 41, "shard#0": 1}, limits) == "market#A"
-    assert reservations.reserve("b4", {"market#A": 40, "shard#0": 50}, limits) is None
-    assert reservations.used() == {"market#A": 100, "shard#0": 150}
+    limits = {"market#A": 100, "cash#0": 150}
+    assert reservations.reserve("b1", {"market#A": 60, "cash#0": 100}, limits) == ()
+    assert reservations.reserve("b2", {"market#A": 40, "cash#0": 60}, limits) == ("cash#0",)
+    assert reservations.used() == {"market#A": 60, "cash#0": 100}
+    assert reservations.reserve("b3", {"market#A": 41, "cash#0": 1}, limits) == ("market#A",)
+    assert reservations.reserve("b4", {"market#A": 40, "cash#0": 50}, limits) == ()
+    assert reservations.used() == {"market#A": 100, "cash#0": 150}
+
+
+def test_every_key_without_room_is_named(reservations: ReservationStore) -> None:
+    limits = {"market#A": 10, "contracts#A": 10, "cash#0": 10, "open#baskets": 1}
+    reservations.reserve("b1", {"market#A": 5, "contracts#A": 10, "cash#0": 5, "open#baskets": 1}, limits)
+    wanted = {"market#A": 5, "contracts#A": 1, "cash#0": 6, "open#baskets": 1}
+    assert reservations.reserve("b2", wanted, limits) == ("contracts#A", "cash#0", "open#baskets")
+    assert reservations.amounts([*wanted, "cash#1"]) == {
+        "market#A": 5, "contracts#A": 10, "cash#0": 5, "open#baskets": 1,
+    }  # fmt: skip
+
+
+def test_dollars_and_contracts_of_a_market_are_one_item(reservations: ReservationStore, dynamo: Any) -> None:
+    reservations.reserve("b1", {"market#A": 5, "contracts#A": 7}, {"market#A": 5, "contracts#A": 7})
+    assert dynamo.scan(TableName="reservations")["Count"] == 2, "the market's and the basket's own"
+    assert reservations.used() == {"market#A": 5, "contracts#A": 7}
+    reservations.release("b1", ("contracts#",))
+    assert reservations.used() == {"market#A": 5}
 
 
 def test_an_amount_above_its_limit_has_no_room_even_when_nothing_is_used(reservations: ReservationStore) -> None:
-    assert reservations.reserve("b1", {"shard#0": 101}, {"shard#0": 100}) == "shard#0"
+    assert reservations.reserve("b1", {"cash#0": 101}, {"cash#0": 100}) == ("cash#0",)
     assert reservations.used() == {}
 
 
-def test_reserving_again_changes_nothing(reservations: ReservationStore) -> None:
+def test_reserving_again_changes_nothing_and_more_adds_the_difference(reservations: ReservationStore) -> None:
     for _ in range(3):
-        assert reservations.reserve("b1", {"shard#0": 60}, {"shard#0": 100}) is None
-    assert reservations.used() == {"shard#0": 60}
+        assert reservations.reserve("b1", {"cash#0": 60}, {"cash#0": 100}) == ()
+    assert reservations.used() == {"cash#0": 60}
+    assert reservations.reserve("b1", {"cash#0": 40}, {"cash#0": 100}) == (), "what it holds is enough"
+    assert reservations.reserve("b1", {"cash#0": 90, "cash#1": 1}, {"cash#0": 100}) == ()
+    assert reservations.used() == {"cash#0": 90, "cash#1": 1}
+    assert reservations.reserve("b1", {"cash#0": 101}, {"cash#0": 100}) == ("cash#0",)
+    reservations.release("b1")
+    assert reservations.used() == {}
 
 
 def test_release_by_prefix_and_again(reservations: ReservationStore) -> None:
-    limits = {"market#A": 100, "market#B": 100, "shard#0": 100}
-    reservations.reserve("b1", {"market#A": 10, "market#B": 20, "shard#0": 30}, limits)
+    limits = {"market#A": 100, "market#B": 100, "cash#0": 100}
+    reservations.reserve("b1", {"market#A": 10, "market#B": 20, "cash#0": 30, "open#baskets": 1}, limits)
     reservations.reserve("b2", {"market#A": 5}, limits)
     for _ in range(2):
-        reservations.release("b1", "market#")
-        assert reservations.used() == {"market#A": 5, "shard#0": 30}
-    assert reservations.reserve("b1", {"market#A": 10}, limits) is None, "still its first reservation"
-    assert reservations.used() == {"market#A": 5, "shard#0": 30}
+        reservations.release("b1", ("cash#", "open#"))
+        assert reservations.used() == {"market#A": 15, "market#B": 20}
+    assert reservations.reserve("b1", {"market#A": 10, "cash#0": 30}, limits) == (), "it gives back by now"
+    assert reservations.used() == {"market#A": 15, "market#B": 20}
     for _ in range(2):
         reservations.release("b1")
         assert reservations.used() == {"market#A": 5}
     reservations.release("never reserved")
 
 
-def test_more_keys_than_one_transaction_holds(reservations: ReservationStore) -> None:
-    amounts = {f"market#{number:03d}": 1 for number in range(230)}
-    limits = dict.fromkeys(amounts, 1)
-    assert reservations.reserve("b1", amounts, limits) is None
-    assert reservations.used() == amounts
-    assert reservations.reserve("b1", amounts, limits) is None
+def test_a_reservation_is_one_transaction_or_none_at_all(reservations: ReservationStore) -> None:
+    amounts = {f"{kind}#{number:03d}": 1 for number in range(99) for kind in ("market", "contracts")}
+    assert reservations.reserve("b1", amounts, dict.fromkeys(amounts, 1)) == ()
     assert reservations.used() == amounts
     reservations.release("b1")
     assert reservations.used() == {}
+    with pytest.raises(StoreError, match="100 items, at most 99"):
+        reservations.reserve("b1", {f"market#{number}": 1 for number in range(100)}, {})
+    assert reservations.used() == {}
 
 
-def test_a_long_reservation_that_finds_no_room_gives_back_what_it_took(reservations: ReservationStore) -> None:
-    amounts = {f"market#{number:03d}": 1 for number in range(150)}
-    limits = dict.fromkeys(amounts, 1)
-    reservations.reserve("b1", {"market#140": 1}, limits)
-    assert reservations.reserve("b2", amounts, limits) == "market#140"
-    assert reservations.used() == {"market#140": 1}
-
-
-def test_a_long_reservation_that_died_is_finished_by_its_repetition(dynamo: Any) -> None:
-    amounts = {f"market#{number:03d}": 2 for number in range(150)}
-    limits = dict.fromkeys(amounts, 2)
-
-    class DiesAfterOne:
-        calls = 0
+def test_room_that_became_free_in_between_is_taken(dynamo: Any) -> None:
+    class FreedMeanwhile:
+        freed = False
 
         def __getattr__(self, name: str) -> Any:
             return getattr(dynamo, name)
 
-        def transact_write_items(self, **arguments: Any) -> Any:
-            self.calls += 1
-            if self.calls > 1:
-                raise EndpointConnectionError(endpoint_url="http://127.0.0.1")
-            return dynamo.transact_write_items(**arguments)
+        def batch_get_item(self, **arguments: Any) -> Any:
+            if not self.freed:
+                self.freed = True
+                DynamoReservationStore(table(dynamo, "reservations")).release("b1")
+            return dynamo.batch_get_item(**arguments)
 
-    with pytest.raises(StoreError):
-        DynamoReservationStore(table(DiesAfterOne(), "reservations")).reserve("b1", amounts, limits)
-    store = DynamoReservationStore(table(dynamo, "reservations"))
-    assert 0 < len(store.used()) < 150
-    assert store.reserve("b1", amounts, limits) is None
-    assert store.used() == amounts
+    DynamoReservationStore(table(dynamo, "reservations")).reserve("b1", {"open#baskets": 1}, {})
+    store = DynamoReservationStore(table(FreedMeanwhile(), "reservations"))
+    assert store.reserve("b2", {"open#baskets": 1}, {"open#baskets": 1}) == ()
+    assert store.used() == {"open#baskets": 1}
+
+
+def test_everything_that_is_held_adds_up_by_basket(reservations: ReservationStore) -> None:
+    reservations.reserve("b1", {"market#A": 5, "contracts#A": 7, "cash#0": 2}, {})
+    reservations.reserve("b2", {"market#A": 1, "cash#0": 3}, {})
+    held = reservations.holdings()
+    assert held.used == {"market#A": 6, "contracts#A": 7, "cash#0": 5}
+    assert held.records == {"b1": {"market#A": 5, "contracts#A": 7, "cash#0": 2}, "b2": {"market#A": 1, "cash#0": 3}}
 
 
 def test_racing_baskets_never_pass_the_limit(dynamo: Any, restless: None) -> None:
-    answers: list[str | None] = []
+    answers: list[tuple[str, ...]] = []
     client = Atomic(dynamo)
 
     def reserve(number: int) -> None:
         store = DynamoReservationStore(table(client, "reservations"))
-        answers.append(store.reserve(f"b{number}", {"shard#0": 10, f"market#{number}": 1}, limits))
+        answers.append(store.reserve(f"b{number}", {"cash#0": 10, f"market#{number}": 1}, limits))
 
-    limits = {"shard#0": 35, **{f"market#{number}": 1 for number in range(8)}}
+    limits = {"cash#0": 35, **{f"market#{number}": 1 for number in range(8)}}
     threads = [threading.Thread(target=reserve, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers.count(None) == 3
-    assert answers.count("shard#0") == 5
+    assert answers.count(()) == 3
+    assert answers.count(("cash#0",)) == 5
     used = DynamoReservationStore(table(dynamo, "reservations")).used()
-    assert used.pop("shard#0") == 30
+    assert used.pop("cash#0") == 30
     assert len(used) == 3, "a refused basket holds no market"
 
 
+def test_cash_that_was_given_back_meanwhile_overtakes_a_reservation(reservations: ReservationStore) -> None:
+    keys = ["cash#0", "cash#1"]
+    assert reservations.returns(keys) == {"cash#0": 0, "cash#1": 0}
+    reservations.reserve("b1", {"cash#0": 30, "market#A": 1}, {}, reservations.returns(keys))
+    before = reservations.returns(keys)
+    assert before == {"cash#0": 0, "cash#1": 0}, "taking is no return"
+    for _ in range(2):
+        reservations.release("b1", ("cash#",))
+    assert reservations.returns(keys) == {"cash#0": 1, "cash#1": 0}
+    with pytest.raises(OvertakenError):
+        reservations.reserve("b2", {"cash#0": 5, "market#A": 1}, {"cash#0": 100}, before)
+    assert reservations.used() == {"market#A": 1}
+    assert reservations.reserve("b2", {"cash#1": 5}, {"cash#1": 9}, before) == (), "another shard's"
+    assert reservations.reserve("b3", {"cash#0": 5}, {"cash#0": 9}, reservations.returns(keys)) == ()
+    reservations.release("b3")
+    assert reservations.returns(keys) == {"cash#0": 2, "cash#1": 0}
+    assert reservations.reserve("b2", {"cash#1": 5}, {"cash#1": 9}, {"cash#1": 7}) == (), "it takes nothing more"
+    assert reservations.reserve("b4", {"cash#0": 9}, {"cash#0": 8}, {"cash#0": 2}) == ("cash#0",)
+
+
 def test_a_key_without_a_limit_is_only_counted(reservations: ReservationStore) -> None:
-    assert reservations.reserve("b1", {"count": 7}, {}) is None
-    assert reservations.reserve("b2", {"count": 7, "shard#0": 5}, {"shard#0": 4}) == "shard#0"
+    assert reservations.reserve("b1", {"count": 7}, {}) == ()
+    assert reservations.reserve("b2", {"count": 7, "cash#0": 5}, {"cash#0": 4}) == ("cash#0",)
     assert reservations.used() == {"count": 7}
 
 
 def test_a_limit_of_nothing_and_a_negative_amount(reservations: ReservationStore) -> None:
-    assert reservations.reserve("b1", {"shard#0": 1}, {"shard#0": 0}) == "shard#0"
-    assert reservations.reserve("b2", {"shard#0": 0}, {"shard#0": 0}) is None
+    assert reservations.reserve("b1", {"cash#0": 1}, {"cash#0": 0}) == ("cash#0",)
+    assert reservations.reserve("b2", {"cash#0": 0}, {"cash#0": 0}) == ()
     assert reservations.used() == {}
     with pytest.raises(StoreError, match="negative"):
-        reservations.reserve("b3", {"shard#0": -1}, {"shard#0": 1})
+        reservations.reserve("b3", {"cash#0": -1}, {"cash#0": 1})
 
 
 # Groups
@@ -643,11 +732,70 @@ def test_opportunities_are_stored_once_and_come_newest_first(dynamo: Any) -> Non
 
 
 def test_a_cash_movement_is_booked_once(dynamo: Any) -> None:
-    store: LedgerStore = DynamoLedgerStore(table(dynamo, "ledger"))
+    store: LedgerStore = journal(dynamo)
     assert store.append([entry("e2", NOW + 5), entry("e1", NOW)]) == 2
     assert store.append([entry("e1", NOW), entry("e3", NOW + 3)]) == 1
     assert [row.entry_id for row in store.all()] == ["e1", "e3", "e2"]
     assert store.append([]) == 0
+    assert verify(*store.rows()) == []
+
+
+def test_a_chain_longer_than_a_transaction_is_whole(dynamo: Any) -> None:
+    store = journal(dynamo)
+    assert store.append([entry(f"e{number}", NOW + number) for number in range(150)]) == 150
+    assert store.append([entry(f"e{number}", NOW + number) for number in range(150)]) == 0
+    assert len(store.all()) == 150
+    assert verify(*store.rows()) == []
+
+
+def test_of_two_writers_at_one_chain_both_get_their_entries_in_once(dynamo: Any) -> None:
+    class Raced:
+        """Another writer is first between the read of the chain's head and the write, three times."""
+
+        left = 3
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(dynamo, name)
+
+        def transact_write_items(self, **arguments: Any) -> Any:
+            if self.left:
+                self.left -= 1
+                journal(dynamo).append([entry(f"other{self.left}"), entry("both")])
+            return dynamo.transact_write_items(**arguments)
+
+    store = journal(Raced())
+    assert store.append([entry("own"), entry("both")]) == 1
+    assert {row.entry_id for row in store.all()} == {"own", "both", "other0", "other1", "other2"}
+    assert verify(*store.rows()) == []
+
+
+def test_a_writer_that_never_gets_in_says_so(dynamo: Any) -> None:
+    class Beaten:
+        number = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(dynamo, name)
+
+        def transact_write_items(self, **arguments: Any) -> Any:
+            self.number += 1
+            journal(dynamo).append([entry(f"other{self.number}")])
+            return dynamo.transact_write_items(**arguments)
+
+    with pytest.raises(ConflictError, match="12 times in a row"):
+        journal(Beaten()).append([entry("own")])
+    assert "own" not in {row.entry_id for row in journal(dynamo).all()}
+
+
+def test_a_damaged_journal_gives_no_entries(dynamo: Any) -> None:
+    store = journal(dynamo)
+    store.append([entry("e1"), entry("e2")])
+    item = dynamo.get_item(TableName="ledger", Key={"entry_id": s("e1")})["Item"]
+    dynamo.put_item(TableName="ledger", Item=item | {"body": s(item["body"]["S"].replace("448000", "448001"))})
+    with pytest.raises(JournalError, match="entry e1 is not what was written"):
+        store.all()
+    assert [str(damage) for damage in verify(*store.rows())] == [
+        "basket:b1 record 0: its text is not the one that was sealed"
+    ]
 
 
 def test_alerts_are_stored_once_unless_forgotten(dynamo: Any) -> None:
@@ -834,14 +982,14 @@ def test_a_malformed_secret_is_never_repeated(cloud: boto3.Session, text: str) -
 def test_whatever_aws_raises_becomes_a_store_error(error: Exception) -> None:
     client = Broken(error)
     calls: list[Callable[[], object]] = [
-        lambda: DynamoBasketStore(table(client, "baskets")).create(basket()),
+        lambda: DynamoBasketStore(table(client, "baskets")).create(basket(), NOW),
         lambda: DynamoBasketStore(table(client, "baskets")).save(basket()),
         lambda: DynamoBasketStore(table(client, "baskets")).get("b1"),
         lambda: DynamoBasketStore(table(client, "baskets")).recent(1),
         lambda: DynamoBookStore(table(client, "books")).put(book()),
         lambda: DynamoBookStore(table(client, "books")).get(["A"]),
         lambda: group_store(client).write([new("g1")]),
-        lambda: DynamoLedgerStore(table(client, "ledger")).append([entry("e")]),
+        lambda: journal(client).append([entry("e")]),
         lambda: DynamoAlertStore(table(client, "alerts")).forget("a"),
         lambda: DynamoReservationStore(table(client, "reservations")).reserve("b", {"k": 1}, {"k": 1}),
         lambda: DynamoReservationStore(table(client, "reservations")).release("b"),
@@ -875,12 +1023,30 @@ def test_a_passing_collision_is_tried_again(dynamo: Any) -> None:
             return dynamo.transact_write_items(**arguments)
 
     client = Colliding()
-    assert DynamoBasketStore(table(client, "baskets")).create(basket())
+    assert DynamoBasketStore(table(client, "baskets")).create(basket(), NOW)
     client.left = 99
     with pytest.raises(StoreError, match="TransactionConflict"):
-        DynamoBasketStore(table(client, "baskets")).create(basket("b2", group_id="g2"))
+        DynamoBasketStore(table(client, "baskets")).create(basket("b2", group_id="g2"), NOW)
     with pytest.raises(StoreError, match="TransactionConflict"):
         DynamoBasketStore(table(client, "baskets")).save(replace(basket(), state=BasketState.FLAT))
+
+
+def test_pauses_grow_and_are_drawn(dynamo: Any) -> None:
+    class AlwaysColliding:
+        def transact_write_items(self, **arguments: Any) -> Any:
+            raise refused("TransactionCanceledException", CancellationReasons=[{"Code": "TransactionConflict"}] * 2)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(dynamo, name)
+
+    slept: list[float] = []
+    drawn = iter([0.0, 1.0] * 4)
+    own = Table(
+        AlwaysColliding(), "reservations", "reservation_key", sleep=slept.append, jitter=lambda: next(drawn)
+    )  # fmt: skip
+    with pytest.raises(StoreError, match="TransactionConflict"):
+        DynamoReservationStore(own).reserve("b1", {"cash#0": 1}, {})
+    assert [round(seconds, 3) for seconds in slept] == [0.01, 0.04, 0.04, 0.16, 0.16, 0.64, 0.64]
 
 
 def test_reserved_words_need_no_care(dynamo: Any) -> None:
@@ -895,7 +1061,7 @@ def test_reserved_words_need_no_care(dynamo: Any) -> None:
 def test_a_cancellation_without_reasons_is_still_an_error() -> None:
     client = Broken(refused("TransactionCanceledException"))
     with pytest.raises(TransactionCancelledError, match="Unknown"):
-        DynamoBasketStore(table(client, "baskets")).create(basket())
+        DynamoBasketStore(table(client, "baskets")).create(basket(), NOW)
 
 
 def test_no_credentials_are_asked_from_instance_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -913,5 +1079,5 @@ def test_a_basket_survives_its_way_through_the_table_in_every_field(baskets: Bas
     row: Basket = replace(
         with_order(basket()), locked_profit=Cash(-1), settled_profit=Cash(2), reason="\u00e9", first_order_ms=NOW
     )
-    baskets.create(row)
+    baskets.create(row, NOW)
     assert baskets.get("b1") == row

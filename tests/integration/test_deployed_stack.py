@@ -102,7 +102,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         vault = client("secretsmanager")
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         for secret, value in (
-            ("KeySecret", {"key_id": KEY_ID, "private_key": pem}),
+            ("ReadKeySecret", {"key_id": KEY_ID, "private_key": pem}),
+            ("TradeKeySecret", {"key_id": KEY_ID, "private_key": pem}),
             ("WebhookSecret", {"url": sink.url}),
         ):
             vault.put_secret_value(SecretId=report.outputs[secret], SecretString=json.dumps(value))
@@ -232,3 +233,61 @@ def test_books_that_stay_stale_end_as_a_message_at_the_webhook(stack: Stack) -> 
     assert "simulated" in message
     rows = stack.client("dynamodb").scan(TableName=stack.report.outputs["AlertsTable"])["Items"]
     assert any(alarm in row["body"]["S"] for row in rows if "body" in row), "people see it on the page as well"
+
+
+def command(stack: Stack, *arguments: str) -> Result:
+    """A command of the person whose local run this stack is."""
+    write_run_state(stack.folder, RunState(os.getpid(), "simulated", "", stack.report.api_url + "/", stack.token, 1))
+    with (stack.folder / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return CliRunner().invoke(cli, [*arguments, "--folder", str(stack.folder), "--json"])
+
+
+def test_a_hard_stop_takes_the_purchases_from_the_machine_and_arm_gives_them_back(stack: Stack) -> None:
+    stopped = command(stack, "stop", "--hard", "--reason", "a test")
+    assert stopped.exit_code == 0, stopped.output
+    answer = json.loads(stopped.stdout)
+    assert answer["denied"]
+    assert answer["trading"]["stopped"].endswith(", a test")
+    role = stack.report.outputs["BasketMachineRole"]
+    attached = stack.client("iam").list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    assert stack.report.outputs["PurchaseDenial"] in [policy["PolicyArn"] for policy in attached]
+    refused = command(stack, "arm")
+    assert refused.exit_code == 1, "it asks first, and nobody answered"
+    assert "detach the denial" in refused.stderr
+    armed = command(stack, "arm", "--yes")
+    assert armed.exit_code == 0, armed.output
+    assert json.loads(armed.stdout)["denied"] is False
+    assert json.loads(armed.stdout)["trading"]["stopped"] is None
+
+
+def test_a_stop_over_the_api_is_the_same_stop(stack: Stack) -> None:
+    headers = {"authorization": f"Bearer {stack.token}"}
+    body = {"by": "the page", "reason": "looks odd"}
+    answer = httpx.post(f"{stack.report.api_url}/stop", headers=headers, json=body)
+    assert answer.json()["trading"]["stopped"] == "stopped: by the page, looks odd"
+    assert httpx.post(f"{stack.report.api_url}/stop", json=body).status_code in (401, 403)
+    lifted = command(stack, "arm")
+    assert json.loads(lifted.stdout)["trading"]["stopped"] is None
+
+
+def test_abandon_cancels_at_the_exchange_and_forbids_orders_for_its_minute(stack: Stack) -> None:
+    done = command(stack, "abandon", "--yes")
+    assert done.exit_code == 0, done.output
+    trading = json.loads(done.stdout)["trading"]
+    assert trading["stopped"].startswith("abandoned: ")
+    assert trading["no_orders_until_ms"] - trading["stop"]["at_ms"] >= 60_000
+    lifted = command(stack, "arm")
+    assert json.loads(lifted.stdout)["trading"]["stopped"].startswith("abandoned: "), "the minute runs on"
+
+
+def test_only_real_money_is_armed_for_a_time(stack: Stack) -> None:
+    refused = command(stack, "arm", "--hours", "8")
+    assert refused.exit_code == 2
+    assert "--hours belongs to mode live" in refused.stderr
+    absurd = command(stack, "arm", "--hours", "100")
+    assert absurd.exit_code == 2
+    assert "--hours" in absurd.stderr
+    unknown = command(stack, "stop", "--stack", "real")
+    assert unknown.exit_code == 2
+    assert "--stack" in unknown.stderr

@@ -111,6 +111,32 @@ def test_a_good_key_passes_every_check(stand_in: StandIn, key_id: str) -> None:
     assert "shard 2" in found["cash"].found
 
 
+@pytest.mark.parametrize(
+    ("scopes", "subaccount", "words"),
+    [
+        (["read", "write"], None, ["may do more than trade (all that writes", "not pinned"]),
+        (None, None, ["may do more than trade (all that writes", "not pinned"]),
+        (["read", "write::trade", "write::transfer"], 3, ["may do more than trade (write::transfer)"]),
+        (["read", "write::trade"], None, ["not pinned"]),
+        (["read", "write::trade"], 3, []),
+        (["read"], None, []),
+    ],
+)
+def test_a_key_that_may_do_more_than_trade_passes_with_a_warning(
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    scopes: list[str] | None,
+    subaccount: int | None,
+    words: list[str],
+) -> None:
+    key = ApiKeyWire(api_key_id="both", scopes=scopes, subaccount=subaccount)
+    monkeypatch.setattr(Membership, "api_keys", lambda _: ApiKeysReply(api_keys=[key]))
+    found = checked(stand_in.access(trades=False))["scope"]
+    assert found.ok
+    assert found.line.count("WARNING") == len(words)
+    assert all(word in found.line for word in words)
+
+
 def test_a_key_that_may_only_read_is_enough_for_reading(stand_in: StandIn) -> None:
     assert all(finding.ok for finding in checked(stand_in.access("reader", trades=False)).values())
     found = checked(stand_in.access("reader"))

@@ -26,6 +26,7 @@ from kalshi_arb.fakes import (
     MemoryBasketStore,
     MemoryBookStore,
     MemoryGroupStore,
+    MemoryLedgerStore,
     MemoryMetrics,
     MemoryNotifier,
     MemoryOpportunityStore,
@@ -96,10 +97,10 @@ class System:
             free=lambda _claims: {},
         )  # fmt: skip
         self.risk = RiskCheck(
-            baskets=self.baskets, groups=self.groups, market_data=data, trading=trading,
+            baskets=self.baskets, groups=self.groups, ledger=MemoryLedgerStore(), market_data=data, trading=trading,
             reservations=MemoryReservationStore(), status=self.status, notifier=self.notifier, clock=now,
             mode="simulated", precision=Precision.DIRECT, smallest_fill=Count(100), may_trade_on_its_fees=True,
-            limits=lambda: parse_limits(WIDE_LIMITS),
+            write_tokens=1_000, terms=lambda: None, limits=lambda: parse_limits(WIDE_LIMITS),
         )  # fmt: skip
         self.service = FeedService(
             config=QUICK,

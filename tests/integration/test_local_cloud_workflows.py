@@ -133,3 +133,25 @@ def test_simultaneous_starts_are_one_execution(stack: Deployed) -> None:
     assert len(set(arns)) == 1
     assert sum(event["type"] == "ExecutionStarted" for event in history(stack, arns[0])) == 1
     end(stack, arns[0])
+
+
+def test_an_explicit_deny_stops_the_calls_of_an_execution_that_runs_already(stack: Deployed) -> None:
+    """The process of the function is warm and has just been called: the next call does not reach it."""
+    iam, machines = stack.client("iam"), stack.client("stepfunctions")
+    machine = machines.describe_state_machine(stateMachineArn=stack.report.outputs["Machine"])
+    role = machine["roleArn"].rpartition("/")[2]
+    function = stack.client("lambda").get_function(FunctionName=RESERVED)["Configuration"]["FunctionArn"]
+    statement = {"Effect": "Deny", "Action": ["lambda:InvokeFunction"], "Resource": function}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    policy = iam.create_policy(PolicyName="no-calls", PolicyDocument=document)["Policy"]["Arn"]
+    stack.call({"do": "exit", "code": 0}, RESERVED)
+    arn = start(stack, {"do": "fail_first", "times": 1}, "denied-in-the-middle")
+    wait_for(lambda: any(event["type"] == "TaskFailed" for event in history(stack, arn)))
+    iam.attach_role_policy(RoleName=role, PolicyArn=policy)
+    try:
+        assert end(stack, arn)["status"] == "FAILED"
+        errors = [e["taskFailedEventDetails"]["error"] for e in history(stack, arn) if e["type"] == "TaskFailed"]
+        assert errors == ["ExchangeError", "Lambda.AWSLambdaException"]
+    finally:
+        iam.detach_role_policy(RoleName=role, PolicyArn=policy)
+    assert output(stack, start(stack, {}, "allowed-again"))["greeting"] == "from the layer"

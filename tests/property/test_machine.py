@@ -19,7 +19,7 @@ from kalshi_arb.domain.basket import (
 )
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import order_fee_bound
-from kalshi_arb.domain.money import Cash, Count, Price
+from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.portfolio import OrderRequest, TimeInForce
 from kalshi_arb.execution.exposure import Purchase, basket_worst_cash, fee_rules, highest_cost, holdings, worst_cash
 from kalshi_arb.execution.machine import End, Send, Wait, decide
@@ -29,6 +29,7 @@ from kalshi_arb.execution.unwind import Step, is_safe
 from tests.basket_world import NO, YES, World, ladder, leg, partition
 
 POLICY = ExecutionPolicy()
+LAST_STEP = ExecutionPolicy(unwind_steps=(ONE_DOLLAR,))
 WORLDS: dict[str, tuple[World, Basket]] = {}
 
 
@@ -197,7 +198,8 @@ def worst_with(basket: Basket, steps: list[Step]) -> Cash:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(situation=situations())
 def test_no_plain_way_out_is_better_than_the_decided_one(situation) -> None:
-    """Plain ways: all legs down to the share of one of them, rounded either way, or one leg sold whole."""
+    """Plain ways: all legs down to the share of one of them, rounded either way, or one leg sold whole. On the last
+    step of the ladder, that is, where nothing is kept for a better price."""
     basket, books, now, _ = situation
     held = [int(basket.leg_position(index)) for index in range(len(basket.legs))]
     wholes = [100 if part % 100 == 0 else 1 for part in held]
@@ -216,7 +218,7 @@ def test_no_plain_way_out_is_better_than_the_decided_one(situation) -> None:
         steps = [step for step in plan if step is not None]
         if steps and is_safe(basket, steps):
             best = max(best, worst_with(basket, steps))
-    decision = decide(basket, books, stopped=True, now_ms=now, policy=POLICY)
+    decision = decide(basket, books, stopped=True, now_ms=now, policy=LAST_STEP)
     decided = basket_worst_cash(basket)
     if isinstance(decision, Send):
         sales = [sale(basket, books, order.leg, order.request.count) for order in decision.orders]

@@ -9,9 +9,10 @@ import pytest
 from kalshi_arb import schemas
 from kalshi_arb.alert_digest import WINDOW_MS
 from kalshi_arb.alert_text import line_of
-from kalshi_arb.alerts import AlertDelivery, Outcome
+from kalshi_arb.alerts import STOPS_TRADING, AlertDelivery, Outcome
 from kalshi_arb.domain.errors import SchemaError, SettingsError, StoreError
-from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics
+from kalshi_arb.execution.control import buying_stopped
+from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics, MemoryStatusStore
 from kalshi_arb.metrics_names import Metric
 from kalshi_arb.ports import Alert, AlertDigest, AlertKind
 from kalshi_arb.webhooks import Webhook, WebhookDownError, WebhookError, WebhookRefusedError
@@ -35,6 +36,7 @@ class Desk:
 
     def __init__(self, *, with_webhook: bool = True, store: MemoryAlertStore | None = None) -> None:
         self.store = store or MemoryAlertStore()
+        self.status = MemoryStatusStore()
         self.webhook = RecordingWebhook()
         self.lines: list[str] = []
         self.problems: list[str] = []
@@ -43,6 +45,7 @@ class Desk:
         self.find: Callable[[], Webhook | None] = lambda: self.webhook if with_webhook else None
         self.delivery = AlertDelivery(
             store=self.store,
+            status=self.status,
             webhook=lambda: self.find(),
             write_line=lambda _, line: self.lines.append(line),
             write_problem=self.problems.append,
@@ -242,6 +245,25 @@ def test_an_alarm_without_a_usable_time_gets_ours(time: str) -> None:
     desk = Desk()
     desk.delivery.deliver(json.dumps(ALARM | {"StateChangeTime": time}))
     assert desk.store.recent(1)[0].created_ms == NOW
+
+
+STOPPING = ALARM | {"AlarmDescription": f"{STOPS_TRADING}an execution failed."}
+
+
+def test_an_alarm_that_says_so_stops_trading_and_is_told_as_well() -> None:
+    desk = Desk()
+    assert desk.delivery.deliver(json.dumps(STOPPING)) is Outcome.DELIVERED
+    stopped = buying_stopped(desk.status, NOW, "paper")
+    assert stopped == "stopped: by alarm dead letters, 1 message"
+
+
+@pytest.mark.parametrize(
+    "change", [{"NewStateValue": "OK"}, {"AlarmDescription": "1 message"}, {"AlarmDescription": None}]
+)
+def test_other_alarms_and_their_end_stop_nothing(change: dict[str, object]) -> None:
+    desk = Desk()
+    desk.delivery.deliver(json.dumps(STOPPING | change))
+    assert buying_stopped(desk.status, NOW, "paper") is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,12 +15,13 @@ from typing import Any
 import pytest
 
 from functions.api.handler import handler
+from functions.detection.handler import handler as detection
 from kalshi_arb import bootstrap
 from kalshi_arb.api import Api, RequestError, price_text, proof_text, read_limit, read_scan
 from kalshi_arb.detection.scan import Found, ScanCounts, ScanReport
 from kalshi_arb.detection.screen import Miss
-from kalshi_arb.domain.basket import BasketState
-from kalshi_arb.domain.errors import StoreError
+from kalshi_arb.domain.basket import BasketState, Finding
+from kalshi_arb.domain.errors import DetectionError, StoreError
 from kalshi_arb.domain.money import Cash, Price
 from kalshi_arb.domain.opportunity import Grade
 from kalshi_arb.fakes import (
@@ -32,21 +35,28 @@ from kalshi_arb.fakes import (
 from kalshi_arb.kalshi.errors import RetryableError
 from tests.cloud_samples import HIGH, LOW, NOW, alert, basket, certificate, group, opportunity
 
-PAGE = (Path(__file__).resolve().parents[2] / "functions" / "api" / "page.html").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "functions" / "api" / "page.html").read_text(encoding="utf-8")
 
 
-class Scans:
+class AskedDetection:
+    """The detection function's handler, called as Lambda calls it: what goes in and comes out is JSON."""
+
     def __init__(self) -> None:
-        self.asked: list[str | None] = []
+        self.asked: list[object] = []
         self.fails: Exception | None = None
 
     def scan(self, event_ticker: str | None) -> ScanReport:
-        self.asked.append(event_ticker)
-        if self.fails is not None:
-            raise self.fails
         miss = Miss("g2", "KXOTHER-26", -25_000_000, "0.0025 short")
         found = Found(opportunity("o9"), group(), (Cash(1), Cash(2)))
         return ScanReport(NOW, (found,), (miss,), ScanCounts(2, 1, 1, 1, {"no_bundle": 1}))
+
+    def ask(self, task: Mapping[str, object]) -> dict[str, Any]:
+        self.asked.append(task)
+        if self.fails is not None:
+            raise self.fails
+        answer: dict[str, Any] = json.loads(json.dumps(detection(json.loads(json.dumps(task)), None)))
+        return answer
 
 
 class World:
@@ -59,14 +69,14 @@ class World:
         self.groups = MemoryGroupStore([group()])
         self.alerts = MemoryAlertStore()
         self.clock = ManualClock(NOW)
-        self.scans = Scans()
+        self.detection = AskedDetection()
         self.api = Api(
             status=self.status,
             opportunities=self.opportunities,
             baskets=self.baskets,
             groups=self.groups,
             alerts=self.alerts,
-            scanner=lambda: self.scans,
+            detection=self.detection,
             clock=self.clock,
             mode="simulated",
         )
@@ -79,6 +89,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     bootstrap.reset()
     made = World()
     monkeypatch.setattr(bootstrap, "api", lambda: made.api)
+    monkeypatch.setattr(bootstrap, "scanner", lambda: made.detection)
     yield made
     bootstrap.reset()
 
@@ -157,11 +168,13 @@ def test_health_shows_alerts_controls_and_the_account(world: World) -> None:
     world.alerts.put(alert())
     world.status.put("control", {"stop": True})
     world.status.put("account", {"matches": True})
+    world.status.put("release", {"proposals": [{"text": "b1: sell"}]})
     world.status.count("detection", {"candidates": 3})
     body = call("GET", "/health")[1]
     assert body["alerts"][0]["title"] == "basket b1 locked"
-    assert body["control"] == {"stop": True}
+    assert body["trading"]["stopped"] == "stopped: by a person"
     assert body["account"] == {"matches": True}
+    assert body["release"] == ["b1: sell"]
     assert body["counters"]["detection"] == {"candidates": 3}
 
 
@@ -187,15 +200,24 @@ def test_titles_of_a_group_that_changed_are_not_shown(world: World) -> None:
 
 
 def test_baskets_with_what_is_known_so_far(world: World) -> None:
-    world.baskets.create(basket())
+    world.baskets.create(basket(), NOW)
     (row,) = call("GET", "/baskets")[1]["baskets"]
     assert (row["state"], row["mode"], row["expected_profit"]) == ("proposed", "simulated", "2.900000")
     assert (row["locked_profit"], row["settled_profit"], row["first_order_after_ms"]) == (None, None, None)
     assert row["legs"][0]["held"] == "0"
     assert row["legs"][0]["wanted"] == "120"
+    assert row["legs"][0]["state"] == "new"
     saved = replace(basket(), state=BasketState.RESERVED, first_order_ms=NOW + 70)
     world.baskets.save(saved)
     assert call("GET", "/baskets")[1]["baskets"][0]["first_order_after_ms"] == 100
+
+
+def test_a_refused_basket_is_shown_with_every_reason(world: World) -> None:
+    reasons = (Finding("stopped", "by the page"), Finding("depth", "EV-0 yes shows 1.00 up to 0.3000, 10.00 is needed"))
+    world.baskets.create(replace(basket(), findings=reasons, reason="stopped"), NOW)
+    (row,) = call("GET", "/baskets")[1]["baskets"]
+    assert row["reason"] == "stopped"
+    assert row["findings"] == [{"code": one.code, "text": one.text} for one in reasons]
 
 
 def test_misses_of_screen_and_detection_nearest_first(world: World) -> None:
@@ -266,7 +288,10 @@ def test_a_scan_of_one_event_and_of_everything(world: World) -> None:
         assert call("POST", "/scan", body=everything)[0] == 200
     encoded = base64.b64encode(b'{"event_ticker": "KXB"}').decode()
     assert call("POST", "/scan", body=encoded, encoded=True)[0] == 200
-    assert world.scans.asked == ["KXTEST-26", None, None, None, None, "KXB"]
+    everything_asked = {"scan": {}}
+    assert world.detection.asked == [
+        {"scan": {"event_ticker": "KXTEST-26"}}, *[everything_asked] * 4, {"scan": {"event_ticker": "KXB"}},
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -282,7 +307,7 @@ def test_a_malformed_scan_is_refused_before_anything_runs(world: World, body: st
     status, answer, _ = call("POST", "/scan", body=body)
     assert status == 400
     assert "event_ticker" in answer["error"]
-    assert world.scans.asked == []
+    assert world.detection.asked == []
 
 
 CALCULATION = """{"relations": [{"kind": "implies", "members": ["A", "B"]}], "legs": [
@@ -327,7 +352,7 @@ def test_a_calculation_that_cannot_be_judged_is_refused_with_the_reason(
 @pytest.mark.parametrize("body", ["%%%", base64.b64encode(b"\xff\xfe").decode()])
 def test_a_body_that_cannot_be_decoded_is_refused(world: World, body: str) -> None:
     assert call("POST", "/scan", body=body, encoded=True)[0] == 400
-    assert world.scans.asked == []
+    assert world.detection.asked == []
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "", "ten", "\u0661", "1e2", "99999999999", "1 "])
@@ -355,12 +380,26 @@ def test_what_is_no_route_is_not_found(world: World, method: str, path: str) -> 
 
 @pytest.mark.parametrize("error", [RetryableError("timed out at 10.0.0.7"), StoreError("AccessDenied arn:aws:secret")])
 def test_what_fails_behind_us_says_so_without_details(world: World, error: Exception) -> None:
-    world.scans.fails = error
+    world.detection.fails = error
     status, body, _ = call("POST", "/scan")
     assert status == 503
     assert type(error).__name__ in body["error"]
     assert "10.0.0.7" not in body["error"]
     assert "arn" not in body["error"]
+
+
+def test_what_detection_could_not_answer_is_told_as_it_is(world: World) -> None:
+    world.detection.fails = DetectionError("detection ran out of time: ask for one event, or for less")
+    for path, body in (("/scan", None), ("/calc", CALCULATION)):
+        status, answer, _ = call("POST", path, body=body)
+        assert (status, answer) == (503, {"error": "detection ran out of time: ask for one event, or for less"})
+
+
+def test_a_process_that_answers_requests_does_not_load_the_search() -> None:
+    code = "import sys, functions.api.handler as h; h.bootstrap.api; from kalshi_arb import api; "
+    code += "print([name for name in sys.modules if name.startswith('kalshi_arb.detection')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # The page

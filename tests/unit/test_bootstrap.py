@@ -30,8 +30,10 @@ ENVIRONMENT = {
     "KALSHI_ARB_CANDIDATES_QUEUE_URL": "http://127.0.0.1:9/q/candidates",
     "KALSHI_ARB_LIFECYCLE_QUEUE_URL": "http://127.0.0.1:9/q/lifecycle",
     "KALSHI_ARB_BASKET_MACHINE_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:basket",
+    "KALSHI_ARB_DETECTION_FUNCTION": "kalshi-arb-paper-detection",
     "KALSHI_ARB_ALERTS_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:alerts",
-    "KALSHI_ARB_KEY_SECRET": "key",
+    "KALSHI_ARB_READ_KEY_SECRET": "read-key",
+    "KALSHI_ARB_TRADE_KEY_SECRET": "trade-key",
     "KALSHI_ARB_API_TOKEN_SECRET": "token",
     "KALSHI_ARB_WEBHOOK_SECRET": "webhook",
     "KALSHI_ARB_LIMITS_PARAMETER": "/limits",
@@ -60,7 +62,8 @@ class Secrets:
 
     def __init__(self, key: str) -> None:
         self.documents: dict[str, object] = {
-            "key": {"key_id": "k", "private_key": key}, "token": {"token": "t" * 32}, "webhook": {"url": ""},
+            "read-key": {"key_id": "r", "private_key": key},
+            "trade-key": {"key_id": "t", "private_key": key}, "token": {"token": "t" * 32}, "webhook": {"url": ""},
             "/limits": LIMITS, "/relations": {"relations": []},
         }  # fmt: skip
 
@@ -102,7 +105,9 @@ USE_CASES = {
     "scanner": "Scanner",
     "risk_check": "RiskCheck",
     "wave_executor": "WaveExecutor",
+    "unwinder": "WaveExecutor",
     "assessor": "Assessor",
+    "closer": "Closer",
     "settler": "Settler",
     "sweeper": "Sweeper",
     "api": "Api",
@@ -110,7 +115,8 @@ USE_CASES = {
 }
 PORTS = (
     "status_store", "group_store", "book_store", "opportunity_store", "basket_store", "ledger_store",
-    "reservation_store", "alert_store", "candidates_queue", "lifecycle_queue", "workflow", "notifier",
+    "reservation_store", "alert_store", "candidates_queue", "lifecycle_queue", "workflow", "detection",
+    "notifier",
 )  # fmt: skip
 
 
@@ -161,7 +167,7 @@ def test_clients_are_built_for_what_is_used_only(clients: list[str]) -> None:
 def test_limits_credentials_and_token_come_from_their_stores(clients: list[str]) -> None:
     settings = bootstrap.settings()
     assert bootstrap.limits(settings).max_open_baskets == 5
-    assert bootstrap.credentials(settings).key_id == "k"
+    assert {bootstrap.read_key(settings).key_id, bootstrap.trade_key(settings).key_id} == {"r", "t"}
     assert bootstrap.api_token() == {"token": "t" * 32}
     assert bootstrap.user_relations(settings).relations == ()
 
@@ -358,7 +364,7 @@ def test_the_profit_of_a_lock_is_published_once() -> None:
     metrics = MemoryMetrics()
     baskets = MeteredBasketStore(MemoryBasketStore(), metrics)
     row = basket()
-    assert baskets.create(row)
+    assert baskets.create(row, row.created_ms)
     for state in (BasketState.RESERVED, BasketState.EXECUTING):
         row = baskets.save(replace(row, state=state, locked_profit=Cash(5)))
     assert metrics.counted == {}

@@ -28,7 +28,7 @@ def kalshi_arb(*arguments: str, **environment: str) -> subprocess.CompletedProce
 def test_help_names_every_command_and_the_exit_codes() -> None:
     done = kalshi_arb("--help")
     assert done.returncode == 0
-    for word in ("run", "status", "stop", "doctor", "Exit codes"):
+    for word in ("run", "status", "stop", "arm", "abandon", "end", "doctor", "Exit codes"):
         assert word in done.stdout
 
 
@@ -40,7 +40,7 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(arguments: tuple[str, ...]
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "stop"])
+@pytest.mark.parametrize("command", ["status", "stop", "arm", "abandon", "end"])
 def test_commands_for_a_run_that_is_not_there_say_so(command: str, tmp_path: Path) -> None:
     done = kalshi_arb(command, "--folder", str(tmp_path))
     assert done.returncode == 1
@@ -93,7 +93,7 @@ def test_status_says_plainly_what_is_wrong() -> None:
     fine = {
         "feed": {"connected": True, "frames": 5, "books": 2, "stale_books": 0, "gaps": 0},
         "discovery": {"groups": {"ladder": 3}},
-        "control": {},
+        "trading": {"stopped": None},
         "account": {"matches": True},
         "counters": {"risk": {"accepted": 2, "refused.depth": 1}},
         "alerts": [{"title": "Basket ended: lock"}],
@@ -101,8 +101,8 @@ def test_status_says_plainly_what_is_wrong() -> None:
     text = "\n".join(status_lines(state, fine))
     for part in ("connected, 5 frames", "ladder 3", "allowed", "equals", "accepted 2, refused.depth 1", "ended: lock"):
         assert part in text
-    bad = "\n".join(status_lines(state, {"account": {"matches": False}, "control": {"stop": True}}))
-    for part in ("NOT CONNECTED", "DIFFERS", "stopped"):
+    bad = "\n".join(status_lines(state, {"account": {"matches": False}, "trading": {"stopped": "stopped: by ann"}}))
+    for part in ("NOT CONNECTED", "DIFFERS", "stopped: by ann"):
         assert part in bad
 
 

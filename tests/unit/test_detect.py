@@ -8,7 +8,7 @@ import pytest
 from kalshi_arb.detection.allocate import Claim
 from kalshi_arb.detection.detect import Detector, Handled, Origin
 from kalshi_arb.detection.verify import replay
-from kalshi_arb.domain.basket import BasketState
+from kalshi_arb.domain.basket import BasketState, lease_mark_ms
 from kalshi_arb.domain.book import BookSnapshot, BookVersion
 from kalshi_arb.domain.errors import StoreError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
@@ -453,3 +453,26 @@ def test_what_is_stored_can_be_replayed_and_says_what_it_ties_up() -> None:
     assert found.capital.locked == found.certificate.outlay
     assert found.quality is not None
     assert found.quality.depth_ppm == 1_000_000
+
+
+def test_deliveries_and_candidates_of_one_group_at_the_same_time_make_one_live_basket() -> None:
+    """Several processes, each with a detector of its own; after the end the first books from after it start another."""
+    bench = Bench()
+    candidates = [lock(), lock(), lock(seq=2), lock(seq=3)]
+    outcomes = [bench.detector().handle(one).outcome for one in candidates]
+    assert outcomes == ["started", "duplicate", "group_busy", "group_busy"]
+    (basket,) = bench.baskets.recent(10)
+    assert bench.baskets.owners == {LADDER.group_id: basket.basket_id}
+    assert len(bench.workflow.started) == 1
+    row = bench.baskets.save(replace(basket, state=BasketState.RESERVED))
+    row = bench.baskets.save(replace(row, state=BasketState.EXECUTING, first_order_ms=NOW_MS))
+    ended = bench.baskets.save(replace(row, state=BasketState.FLAT, updated_ms=NOW_MS + 100))
+    mark = lease_mark_ms(ended)
+    bench.clock.advance(mark + 1 - NOW_MS)
+    # One book is from before the feed can have seen the basket's own orders.
+    early = candidate(
+        LADDER, book("> 1", no=[(60, 10)], seq=4, alive_ms=mark + 1), book("> 2", yes=[(50, 10)], seq=4, alive_ms=mark)
+    )
+    assert bench.detector().handle(early).outcome == "group_busy"
+    assert bench.detector().handle(lock(seq=5, alive_ms=mark + 1)).outcome == "started"
+    assert len(bench.baskets.recent(10)) == 2

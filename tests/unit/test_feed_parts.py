@@ -358,7 +358,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         ("status_store", MemoryStatusStore()), ("group_store", MemoryGroupStore()),
     ):  # fmt: skip
         monkeypatch.setattr(bootstrap, name, lambda _settings, made=made: made)
-    monkeypatch.setattr(bootstrap, "credentials", lambda _settings: Credentials("id", parts.key))
+    monkeypatch.setattr(bootstrap, "read_key", lambda _settings: Credentials("id", parts.key))
     monkeypatch.setattr(gc, "freeze", lambda: None)
     return parts
 

@@ -11,12 +11,14 @@ import pytest
 
 from functions.alerts.handler import handler as alerts
 from functions.assess.handler import handler as assess
+from functions.close.handler import handler as close
 from functions.detection.handler import handler as detection
 from functions.discovery.handler import handler as discovery
 from functions.execute_wave.handler import handler as execute_wave
 from functions.risk_check.handler import handler as risk_check
 from functions.settlement.handler import handler as settlement
 from functions.sweeper.handler import handler as sweeper
+from functions.unwind.handler import handler as unwind
 from kalshi_arb import bootstrap, events, schemas
 from kalshi_arb.alerts import AlertDelivery
 from kalshi_arb.detection.detect import Handled
@@ -26,15 +28,16 @@ from kalshi_arb.domain.basket import BasketState
 from kalshi_arb.domain.errors import SchemaError, StoreError
 from kalshi_arb.domain.money import Cash
 from kalshi_arb.execution.assess import Action, Assessment
+from kalshi_arb.execution.differences import Difference, DifferenceKind
 from kalshi_arb.execution.settle import SettleReport
 from kalshi_arb.execution.sweep import SweepReport
-from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics
+from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics, MemoryStatusStore
 from kalshi_arb.ports import Alert
 from kalshi_arb.relations.discover import DiscoveryReport
 from kalshi_arb.risk.check import RiskAnswer
 from kalshi_arb.schemas import Candidate, Lifecycle, Look
 from kalshi_arb.webhooks import WebhookDownError
-from tests.cloud_samples import NOW, alert, candidate, group, opportunity
+from tests.cloud_samples import NOW, alert, candidate, entry, group, opportunity
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 
@@ -102,23 +105,49 @@ def test_the_risk_check_answers_for_the_choice_after_it(monkeypatch: pytest.Monk
     assert case.calls == [("b1", 2)]
 
 
-def test_a_wave_is_executed_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = install(monkeypatch, "wave_executor", 3)
-    answer = execute_wave({"basket_id": "b1", "attempt": 1, "wave": 2}, Context())
+@pytest.mark.parametrize(
+    ("name", "other", "handler"), [("wave_executor", "unwinder", execute_wave), ("unwinder", "wave_executor", unwind)]
+)
+def test_a_wave_is_sent_by_its_number(
+    monkeypatch: pytest.MonkeyPatch, name: str, other: str, handler: Callable[[Any, Any], Any]
+) -> None:
+    case, idle = install(monkeypatch, name, 3), install(monkeypatch, other, 0)
+    answer = handler({"basket_id": "b1", "attempt": 1, "wave": 2}, Context())
     assert answer == {"basket_id": "b1", "attempt": 1, "wave": 2, "sent": 3}
     assert case.calls == [("b1", 1, 2)]
+    assert idle.calls == []
+
+
+@pytest.mark.parametrize(("event", "gave_up"), [({}, ""), ({"gave_up": "turns_used_up"}, "turns_used_up")])
+def test_an_attempt_is_closed_or_says_why_it_gave_up(
+    monkeypatch: pytest.MonkeyPatch, event: dict[str, str], gave_up: str
+) -> None:
+    case = install(monkeypatch, "closer", BasketState.LOCK)
+    answer = close({"basket_id": "b1", "attempt": 2, **event}, Context())
+    assert answer == {"basket_id": "b1", "attempt": 2, "state": "lock"}
+    assert case.calls == [("b1", 2, gave_up)]
+
+
+@pytest.mark.parametrize("gave_up", ["x" * 41, "Broken", 1, "a b"])
+def test_a_reason_is_one_short_word(monkeypatch: pytest.MonkeyPatch, gave_up: object) -> None:
+    case = install(monkeypatch, "closer", BasketState.LOCK)
+    with pytest.raises(SchemaError, match="CloseTask"):
+        close({"basket_id": "b1", "attempt": 2, "gave_up": gave_up}, Context())
+    assert case.calls == []
 
 
 @pytest.mark.parametrize("action", list(Action))
 def test_an_assessment_in_the_words_of_the_state_machine(monkeypatch: pytest.MonkeyPatch, action: Action) -> None:
-    install(monkeypatch, "assessor", Assessment(action, BasketState.UNWINDING, wave=4, wait_seconds=5))
-    answer = assess({"basket_id": "b1", "attempt": 1}, Context())
+    case = install(monkeypatch, "assessor", Assessment(action, BasketState.UNWINDING, 9, wave=4, wait_seconds=5))
+    answer = assess({"basket_id": "b1", "attempt": 1, "wave": 3}, Context())
+    assert case.calls == [("b1", 1, 3)]
     assert json.loads(json.dumps(answer)) == {
         "basket_id": "b1",
         "attempt": 1,
         "action": action.value,
         "wave": 4,
         "wait_seconds": 5,
+        "turns": 9,
         "state": "unwinding",
     }
 
@@ -136,6 +165,7 @@ def test_an_assessment_in_the_words_of_the_state_machine(monkeypatch: pytest.Mon
 def test_a_malformed_step_calls_nothing(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
     steps: list[tuple[str, Callable[[Any, Any], Any]]] = [
         ("risk_check", risk_check), ("wave_executor", execute_wave), ("assessor", assess),
+        ("unwinder", unwind), ("closer", close),
     ]  # fmt: skip
     for name, handler in steps:
         case = install(monkeypatch, name, None)
@@ -155,19 +185,42 @@ def test_errors_go_on_to_the_state_machine_under_their_own_name(
 ) -> None:
     install(monkeypatch, "assessor", StoreError("read from baskets: no answer"))
     with pytest.raises(StoreError):
-        assess({"basket_id": "b7", "attempt": 1}, Context())
+        assess({"basket_id": "b7", "attempt": 1, "wave": 0}, Context())
     assert any("invocation failed" in record.getMessage() for record in caplog.records)
 
 
 # Schedules
 
 
+def test_a_person_has_the_journal_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Repairs:
+        found: list[Difference] | None = None
+
+        def repair(self) -> list[Difference] | None:
+            return self.found
+
+    repairs = Repairs()
+    monkeypatch.setattr(bootstrap, "auditor", lambda: repairs)
+    event = json.loads((EVENTS / "journal_repair.json").read_text())
+    assert settlement(event, Context()) == {"differences": None, "recorded": 0}
+    repairs.found = [
+        Difference(DifferenceKind.CASH, "shard 0", "$1.00 have no cause", (entry("e"),)),
+        Difference(DifferenceKind.POSITION, "T", "no fill says why"),
+    ]
+    assert settlement(event, Context()) == {
+        "differences": ["cash shard 0: $1.00 have no cause", "position T: no fill says why"],
+        "recorded": 1,
+    }
+
+
 @pytest.mark.parametrize("event", [{}, {"source": "aws.scheduler"}, {"anything": [1]}])
 def test_scheduled_functions_take_any_event(monkeypatch: pytest.MonkeyPatch, event: dict[str, Any]) -> None:
     install(monkeypatch, "settler", SettleReport(3, 2))
+    install(monkeypatch, "digest", 1)
+    install(monkeypatch, "held_review", 4)
     install(monkeypatch, "sweeper", SweepReport(1, 4))
     install(monkeypatch, "discovery", DiscoveryReport(7, {"ladder": 2}, {"flat fee": 1}, 3, {"accepted": 2}))
-    assert settlement(event, Context()) == {"settled": 3, "baskets": 2}
+    assert settlement(event, Context()) == {"settled": 3, "baskets": 2, "told": 1, "proposals": 4}
     assert sweeper(event, Context()) == {"resumed": 1, "abandoned": 4}
     assert discovery(event, Context()) == {
         "version": 7,
@@ -295,8 +348,16 @@ def test_a_direct_call_scans_and_trades_nothing(monkeypatch: pytest.MonkeyPatch,
     assert judge.handled == []
 
 
+def test_a_direct_call_calculates_and_trades_nothing(judge: Judge) -> None:
+    event = json.loads((EVENTS / "calc_on_demand.json").read_text())
+    answer = json.loads(json.dumps(detection(event, Context())))
+    assert (answer["answer"], answer["worst_state"]) == ("lock", "YES: A")
+    assert detection({"calc": "{}"}, Context())["refused"].startswith("there is nothing to calculate")
+    assert judge.handled == []
+
+
 @pytest.mark.parametrize(
-    "event", [{}, None, {"scan": 1}, {"scan": {"event_ticker": "a b"}}, {"scan": {"x": 1}}, {"Records": 1}]
+    "event", [{}, None, {"calc": 1}, {"scan": 1}, {"scan": {"event_ticker": "a b"}}, {"scan": {"x": 1}}, {"Records": 1}]
 )
 def test_any_other_direct_call_is_refused(monkeypatch: pytest.MonkeyPatch, event: Any) -> None:
     monkeypatch.setattr(bootstrap, "scanner", Scans)
@@ -316,6 +377,7 @@ def deliver_to(monkeypatch: pytest.MonkeyPatch, webhook: Broken | None = None) -
     store = MemoryAlertStore()
     delivery = AlertDelivery(
         store=store,
+        status=MemoryStatusStore(),
         webhook=lambda: webhook,
         write_line=lambda _, __: None,
         write_problem=lambda _: None,

@@ -109,7 +109,7 @@ def test_handlers_are_thin(path: Path) -> None:
 def test_every_function_is_there() -> None:
     names = {path.parent.name for path in HANDLERS}
     assert names == {
-        *("discovery", "detection", "risk_check", "execute_wave", "assess"),
+        *("discovery", "detection", "risk_check", "execute_wave", "unwind", "assess", "close"),
         *("settlement", "sweeper", "alerts", "api", "authorizer"),
     }
 

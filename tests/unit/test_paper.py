@@ -1,6 +1,6 @@
 """Paper fills: never more than is visible, never worse than the limit, each level once, cash to the last unit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +12,18 @@ from kalshi_arb.domain.errors import StoreError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, order_fee
 from kalshi_arb.domain.market import MarketStatus, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
-from kalshi_arb.domain.paper import INVALID, KILLED, MEMORY_MS, NO_CASH, NO_FEES, PaperAccount, PaperOrder, match
+from kalshi_arb.domain.paper import (
+    INVALID,
+    KILLED,
+    LATENCY_MS,
+    MEMORY_MS,
+    NO_CASH,
+    NO_FEES,
+    PaperAccount,
+    PaperOrder,
+    Seen,
+    match,
+)
 from kalshi_arb.domain.portfolio import (
     OrderRequest,
     Settlement,
@@ -43,6 +54,11 @@ def book(*asks: tuple[int, int], bids: Sequence[tuple[int, int]] = ()) -> BookSn
     return BookSnapshot(TICKER, BookVersion(0, 0, 1), NOW, NOW, yes_bids, no_bids)
 
 
+def still(*asks: tuple[int, int], bids: Sequence[tuple[int, int]] = ()) -> Seen:
+    """A book that did not change while the order was under way."""
+    return Seen(book(*asks, bids=bids), book(*asks, bids=bids))
+
+
 def order(name: str = "c1", count: int = 1_000, limit: int = 5_000, kind: TimeInForce = IOC) -> OrderRequest:
     return OrderRequest(name, TICKER, Outcome.YES, Count(count), Price(limit), kind, 0)
 
@@ -50,7 +66,7 @@ def order(name: str = "c1", count: int = 1_000, limit: int = 5_000, kind: TimeIn
 def filled(
     request: OrderRequest, shown: BookSnapshot | None, account: PaperAccount = EMPTY, now_ms: int = NOW
 ) -> PaperOrder:
-    result = match(request, shown, FEES, Precision.DIRECT, account, OPENING, now_ms)
+    result = match(request, Seen(shown, shown), FEES, Precision.DIRECT, account, OPENING, now_ms)
     assert isinstance(result, PaperOrder), result
     return result
 
@@ -66,9 +82,10 @@ def test_an_order_takes_the_best_levels_first_each_at_its_own_price() -> None:
 
 
 def test_fill_or_kill_is_all_or_nothing() -> None:
-    shown = book((4_800, 300), (4_900, 500))
+    both = book((4_800, 300), (4_900, 500))
+    shown = Seen(both, both)
     assert match(order(kind=FOK), shown, FEES, Precision.DIRECT, PaperAccount(), OPENING, NOW) == KILLED
-    assert filled(order(count=800, kind=FOK), shown).filled == 800
+    assert filled(order(count=800, kind=FOK), both).filled == 800
 
 
 @pytest.mark.parametrize("shown", [None, book(), book((4_000, 500), bids=[(6_000, 500)])])
@@ -91,17 +108,17 @@ def test_what_was_taken_is_remembered_for_ten_minutes() -> None:
 
 def test_no_more_is_spent_than_is_there() -> None:
     dear = order(count=100_000)
-    shown = book((4_800, 100_000))
+    shown = still((4_800, 100_000))
     assert match(dear, shown, FEES, Precision.DIRECT, PaperAccount(), {0: Cash(480_000_000)}, NOW) == NO_CASH
     other = replace(order(), shard=7)
-    assert match(other, book((4_800, 100)), FEES, Precision.DIRECT, PaperAccount(), OPENING, NOW) == NO_CASH
+    assert match(other, still((4_800, 100)), FEES, Precision.DIRECT, PaperAccount(), OPENING, NOW) == NO_CASH
 
 
 def test_an_order_that_closes_a_position_needs_no_cash_of_its_own() -> None:
     bought = filled(order(count=100, limit=4_800), book((4_800, 100)))
     poor = {0: Cash(sum(notional(f.price, f.count) + f.fee for f in bought.fills))}
     unwind = OrderRequest("u", TICKER, Outcome.NO, Count(100), Price(6_000), FOK, 0)
-    result = match(unwind, book(bids=[(4_500, 100)]), FEES, Precision.DIRECT, after(bought), poor, NOW)
+    result = match(unwind, still(bids=[(4_500, 100)]), FEES, Precision.DIRECT, after(bought), poor, NOW)
     assert isinstance(result, PaperOrder)
     assert after(bought, result).positions() == {}
 
@@ -115,7 +132,7 @@ def test_an_order_that_closes_a_position_needs_no_cash_of_its_own() -> None:
     ],
 )
 def test_what_cannot_be_priced_is_refused(request_: OrderRequest, fees: FeeSchedule, code: str) -> None:
-    assert match(request_, book((4_800, 500)), fees, Precision.DIRECT, PaperAccount(), OPENING, NOW) == code
+    assert match(request_, still((4_800, 500)), fees, Precision.DIRECT, PaperAccount(), OPENING, NOW) == code
 
 
 levels = st.dictionaries(st.integers(1, 9_999), st.integers(1, 5_000), max_size=6)
@@ -134,7 +151,7 @@ def test_cash_fees_and_positions_are_conserved(
         yes, no = ((), resting) if outcome is Outcome.YES else (resting, ())
         shown = BookSnapshot(TICKER, BookVersion(0, 0, number), NOW, NOW, yes, no)
         request = OrderRequest(f"c{number}", TICKER, outcome, Count(count), Price(limit), kind, 0)
-        result = match(request, shown, FEES, precision, account, OPENING, NOW + number)
+        result = match(request, Seen(shown, shown), FEES, precision, account, OPENING, NOW + number)
         if isinstance(result, str):
             assert result in (KILLED, NO_CASH)
             continue
@@ -163,7 +180,7 @@ def test_a_level_that_does_not_change_is_sold_once(asks: dict[int, int], wanted:
     for number, (count, limit) in enumerate(wanted):
         request = order(f"c{number}", count, limit)
         rich = {0: Cash(10**12)}
-        result = match(request, book(*asks.items()), FEES, Precision.DIRECT, account, rich, NOW + number)
+        result = match(request, still(*asks.items()), FEES, Precision.DIRECT, account, rich, NOW + number)
         assert isinstance(result, PaperOrder)
         account = replace(account, orders=(*account.orders, result))
     for price, size in asks.items():
@@ -224,7 +241,7 @@ def test_a_repeated_order_is_refused_as_the_exchange_does(world: World) -> None:
 def test_a_market_that_does_not_trade_fills_nothing(world: World) -> None:
     (unknown,) = world.trading.place([replace(order(), ticker="NOWHERE")])
     assert unknown.rejection == NOT_ACTIVE
-    paused = MarketState(TICKER, "KXTEST-26", MarketStatus.INACTIVE, None)
+    paused = MarketState(TICKER, "KXTEST-26", MarketStatus.INACTIVE, None, 0)
     world.exchange.market_states = lambda *_: {TICKER: paused}  # type: ignore[method-assign]
     world.exchange.fee_schedule = lambda *_: FEES  # type: ignore[method-assign]
     (refused,) = world.trading.place([order()])
@@ -247,16 +264,122 @@ def test_a_finalized_market_pays_once(world: World) -> None:
 
 def test_two_at_once_do_not_take_the_same_depth(world: World) -> None:
     other, read = world.another(), world.exchange.orderbooks
+    reads = 0
 
     def race(tickers: Sequence[str]) -> dict[str, BookSnapshot]:
-        world.exchange.orderbooks = read  # type: ignore[method-assign]
-        other.place([order("theirs", 400)])
+        nonlocal reads
+        reads += 1
+        if reads == 2:  # after our account was read, before our order is written
+            other.place([order("theirs", 400)])
         return read(tickers)
 
     world.exchange.orderbooks = race  # type: ignore[method-assign]
     (ours,) = world.trading.place([order("ours", 400)])
     assert ours.filled == 100
     assert world.trading.positions() == {TICKER: 500}
+
+
+def on_the_way(world: World, happens: Callable[[], None]) -> None:
+    """Something happens while the next order is under way."""
+    sleep = world.clock.sleep
+
+    def passing(seconds: float) -> None:
+        world.clock.sleep = sleep  # type: ignore[method-assign]
+        happens()
+        sleep(seconds)
+
+    world.clock.sleep = passing  # type: ignore[method-assign]
+
+
+def offered(world: World, *asks: tuple[int, int]) -> Callable[[], None]:
+    return lambda: world.exchange.set_book(TICKER, no_bids=[(ONE_DOLLAR - price, size) for price, size in asks])
+
+
+@pytest.mark.parametrize(
+    ("after", "fills"),
+    [
+        ([(4_800, 500)], [(4_800, 500)]),
+        ([], []),  # gone
+        ([(4_900, 500)], []),  # moved away: what stands there now came too late for us
+        ([(4_700, 500), (4_800, 500)], [(4_800, 500)]),  # a better price came on the way, for others
+        ([(4_800, 900)], [(4_800, 500)]),  # what was added is for others
+        ([(4_800, 400)], [(4_800, 300)]),  # a hundred were taken on the way, and a hundred more are before us
+        ([(4_800, 250)], []),
+    ],
+)
+def test_an_order_meets_a_later_book_behind_those_who_were_first(
+    world: World, after: list[tuple[int, int]], fills: list[tuple[int, int]]
+) -> None:
+    on_the_way(world, offered(world, *after))
+    (report,) = world.trading.place([order(count=2_000)])
+    assert [(fill.price, fill.count) for fill in world.trading.fills([TICKER], 0)] == fills
+    assert report.filled == sum(count for _, count in fills)
+
+
+def test_a_fill_or_kill_dies_with_the_level_that_fades(world: World) -> None:
+    on_the_way(world, offered(world, (4_800, 499)))
+    assert world.trading.place([order(count=500, kind=FOK)])[0].rejection == KILLED
+    assert world.store.account.orders == ()
+
+
+def test_an_order_is_as_late_as_it_is_assumed_to_be(world: World) -> None:
+    sent_ms = world.clock.now_ms()
+    world.trading.place([order()])
+    assert world.trading.fills([TICKER], 0)[0].created_ms == sent_ms + LATENCY_MS
+
+
+def test_a_later_wave_meets_the_books_of_its_own_moment(world: World) -> None:
+    assert world.trading.place([order("first", 100)])[0].filled == 100
+    offered(world)()
+    assert world.trading.place([order("second", 100)])[0].filled == 0
+
+
+def test_no_leg_is_filled_because_another_one_was(world: World) -> None:
+    other = "KXTEST-26-T60"
+    world.exchange = FakeExchange(world.clock, [market(TICKER, 50), market(other, 60)])
+    world.exchange.offer(TICKER, Outcome.YES, 4_800, 500)
+    world.exchange.offer(other, Outcome.YES, 4_800, 500)
+    read = world.exchange.orderbooks
+    asked: list[list[str]] = []
+
+    def one_by_one(tickers: Sequence[str]) -> dict[str, BookSnapshot]:
+        asked.append(list(tickers))
+        books = read(tickers)
+        if len(asked) > 1:  # every book is gone as soon as one order has met one
+            world.exchange.set_book(other)
+        return books
+
+    world.exchange.orderbooks = one_by_one  # type: ignore[method-assign]
+    both = [order("a", 100), replace(order("b", 100), ticker=other)]
+    assert [report.filled for report in world.another().place(both)] == [100, 0]
+    assert asked == [[TICKER, other], [TICKER], [other]]
+
+
+@given(levels, levels, st.integers(1, 9_000), st.integers(1, 9_999), st.sampled_from(Outcome))
+def test_no_fill_is_better_than_what_the_later_book_carries(
+    before: dict[int, int], after: dict[int, int], count: int, limit: int, outcome: Outcome
+) -> None:
+    def shown(bids: dict[int, int]) -> BookSnapshot:
+        resting = tuple(Level(Price(price), Count(size)) for price, size in sorted(bids.items(), reverse=True))
+        yes, no = ((), resting) if outcome is Outcome.YES else (resting, ())
+        return BookSnapshot(TICKER, BookVersion(0, 0, 1), NOW, NOW, yes, no)
+
+    sent, met = shown(before), shown(after)
+    request = OrderRequest("c", TICKER, outcome, Count(count), Price(limit), IOC, 0)
+    rich = {0: Cash(10**12)}
+    result = match(request, Seen(sent, met), FEES, Precision.DIRECT, EMPTY, rich, NOW)
+    assert isinstance(result, PaperOrder)
+    sizes = [{level.price: level.size for level in one.asks(outcome)} for one in (sent, met)]
+    assert all(fill.count <= min(own.get(fill.price, 0) for own in sizes) for fill in result.fills)
+    # The same number of contracts, taken at once from the later book, would not have cost more.
+    left, least = int(result.filled), 0
+    for level in met.asks(outcome):
+        part = min(left, level.size)
+        least += notional(level.price, Count(part))
+        left -= part
+    assert left == 0
+    assert sum(notional(fill.price, fill.count) for fill in result.fills) >= least
+    assert all(fill.price <= limit for fill in result.fills)
 
 
 def test_endless_collisions_place_nothing(world: World) -> None:

@@ -1,5 +1,7 @@
 """The ledger: what fills and settlements do to cash and positions."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +14,16 @@ from kalshi_arb.domain.portfolio import (
     Fill,
     LedgerEntry,
     Settlement,
+    cash_by_shard,
     cash_change,
     fill_entry,
     held,
+    home_shards,
     net_positions,
+    position_entries,
     settlement_entry,
 )
+from kalshi_arb.domain.positions import replay
 
 
 def fill(number: int, outcome: Outcome, count: int, price: int, *, fee: int = 0, ticker: str = "T") -> LedgerEntry:
@@ -89,3 +95,25 @@ def test_cash_is_what_was_paid_and_what_the_net_position_is_worth(
         for outcome, count, price in trades
     )
     assert cash_change(rows) == each
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(Outcome)), st.integers(1, 500), st.integers(1, 9_999)), max_size=8),
+    st.integers(-1_000, 1_000),
+    st.integers(0, 2),
+)
+def test_a_position_that_is_recorded_as_told_moves_no_cash(
+    trades: list[tuple[Outcome, int, int]], told: int, shard: int
+) -> None:
+    rows = [
+        replace(fill(number, outcome, count, price), shard=shard)
+        for number, (outcome, count, price) in enumerate(trades)
+    ]
+    before, ours = cash_by_shard(rows), net_positions(rows).get("T", Count(0))
+    home = home_shards(rows).get("T", 0)
+    after = [*rows, *position_entries("T", ours, Count(told), home, 9, "as told")]
+    assert net_positions(after).get("T", 0) == told
+    assert {one: cash for one, cash in cash_by_shard(after).items() if cash} == {
+        one: cash for one, cash in before.items() if cash
+    }
+    assert sum(held.count for held in replay(after).virtual.values()) == told

@@ -470,6 +470,16 @@ def test_an_event_maps_with_exact_strikes_subject_fees_and_shard() -> None:
     assert exchange.queries()[1] == [("status", "open"), ("with_nested_markets", "true"), ("limit", "200")]
 
 
+@pytest.mark.parametrize(
+    ("sent", "step"),
+    [({}, 1), ({"fractional_trading_enabled": True}, 1), ({"fractional_trading_enabled": False}, 100)],
+)
+def test_hundredths_are_traded_unless_the_exchange_says_otherwise(sent: dict[str, object], step: int) -> None:
+    exchange = Exchange(SERIES, ok({"events": [wire_event(wire_market(**sent))], "cursor": ""}))
+    (listing,) = exchange.data.open_events()
+    assert listing.markets[0].market.count_step == step
+
+
 def test_rules_fingerprints_tell_the_two_parts_apart() -> None:
     events = [
         wire_event(

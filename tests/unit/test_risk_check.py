@@ -12,8 +12,11 @@ from kalshi_arb.domain.group_record import SuspensionReason, suspend
 from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.portfolio import TimeInForce
 from kalshi_arb.domain.state_space import Basis, State
+from kalshi_arb.execution.arming import Terms, new_arming
+from kalshi_arb.execution.plan import write_tokens
 from kalshi_arb.kalshi.errors import RetryableError
-from kalshi_arb.risk.check import Refusal, RiskAnswer
+from kalshi_arb.risk.check import RiskAnswer
+from kalshi_arb.risk.refusals import Refusal
 from tests.basket_world import NO, YES, World, leg, partition
 
 
@@ -32,7 +35,7 @@ def refusal(world: World, basket: Basket) -> str:
     assert not answer.accepted
     assert (row.state, row.reason) == (BasketState.REFUSED, answer.reason)
     assert not world.reservations.held
-    assert not world.baskets.leases
+    assert not world.baskets.owners
     assert world.status.counters("risk") == {f"refused.{answer.reason}": 1}
     assert not world.exchange.batches
     return answer.reason
@@ -57,11 +60,18 @@ def test_an_accepted_basket_is_proved_again_reserved_and_planned() -> None:
     # The winner unbought: two of the three legs lost.
     assert 6_000_000 < row.exposure_bound < row.reserved
     held = world.reservations.held[row.basket_id]
-    assert set(held) == {
-        "market#EV-0", "market#EV-1", "market#EV-2", "event#EV", "cash#0", "open#baskets", "outlay#all",
+    markets = {f"{kind}#EV-{number}" for kind in ("market", "contracts") for number in range(3)}
+    assert set(held) == markets | {
+        "event#EV", "series#SERIES", "long#locked", "total#contracts", "cash#0", "outlay#all", "open#baskets",
+        "tokens#write",
     }  # fmt: skip
     assert held["open#baskets"] == 1
-    assert held["event#EV"] == held["cash#0"] == held["outlay#all"] == row.reserved
+    assert held["event#EV"] == held["series#SERIES"] == held["long#locked"] == held["outlay#all"] == row.reserved
+    assert row.bound is not None
+    assert held["cash#0"] == dict(row.bound.cash)[0] + dict(row.bound.unwind_cash)[0] >= row.reserved
+    assert [held[f"contracts#EV-{number}"] for number in range(3)] == [1_000] * 3
+    assert held["total#contracts"] == 3_000
+    assert held["tokens#write"] == write_tokens(row.waves, world.policy)
     assert sum(held[f"market#EV-{number}"] for number in range(3)) == row.reserved
     assert world.status.counters("risk") == {"accepted": 1}
 
@@ -142,7 +152,7 @@ def cross_book(world: World) -> None:
         (change_fees, Refusal.FEES_CHANGED),
         (thin_out, Refusal.DEPTH),
         (raise_prices, Refusal.DEPTH),
-        (forget_book, Refusal.UNFIT_BOOK),
+        (forget_book, Refusal.NOT_TRADABLE),
         (cross_book, Refusal.UNFIT_BOOK),
     ],
 )
@@ -232,10 +242,11 @@ def test_the_first_trade_of_an_empty_account_passes_limits_it_is_inside_of() -> 
 def test_two_baskets_cannot_spend_the_same_dollar() -> None:
     world, basket = proposed(cash={0: Cash(15_000_000)})
     other = replace(basket, basket_id="bother", group_id="elsewhere")
-    assert world.baskets.create(other)
+    assert world.baskets.create(other, world.clock.now_ms())
     world.groups.hold([world.group, replace(world.group, group_id="elsewhere")])
     assert world.risk.run(basket.basket_id, 1).accepted
-    assert world.risk.run("bother", 1).reason == Refusal.BALANCE
+    assert not world.risk.run("bother", 1).accepted
+    assert Refusal.BALANCE in {one.code for one in world.row("bother").findings}
     assert set(world.reservations.held) == {basket.basket_id}
 
 
@@ -256,12 +267,14 @@ def test_a_basket_of_another_mode_never_trades_here() -> None:
     assert refusal(world, basket) == Refusal.MODE
 
 
-@pytest.mark.parametrize(("control", "accepted"), [({}, False), ({"armed": "true"}, False), ({"armed": True}, True)])
-def test_real_money_needs_an_explicit_arming(control: dict[str, object], accepted: bool) -> None:
+@pytest.mark.parametrize("armed", [False, True])
+def test_real_money_needs_an_arming(armed: bool) -> None:
     world, basket = proposed(mode="live")
-    world.status.put("control", control)
+    if armed:
+        terms = Terms(template="t", limits="l", key_id="k")
+        world.status.put("arming", new_arming(terms, hours=1, by="somebody", now_ms=world.clock.now_ms()))
     answer = world.risk.run(basket.basket_id, 1)
-    assert (answer.accepted, answer.reason) == (accepted, "" if accepted else Refusal.NOT_ARMED)
+    assert (answer.accepted, answer.reason) == (armed, "" if armed else Refusal.NOT_ARMED)
 
 
 def test_only_a_proved_bundle_trades_unattended() -> None:
@@ -322,13 +335,13 @@ def test_a_lock_is_not_accepted_again_and_keeps_its_hold_on_markets() -> None:
     assert world.reservations.held[basket.basket_id] == held
 
 
-def test_a_decided_end_is_carried_out_whatever_the_books_say_now() -> None:
+def test_a_decided_end_is_left_to_be_closed_whatever_the_books_say_now() -> None:
     world, basket = proposed()
     world.risk.run(basket.basket_id, 1)
     row = world.row(basket.basket_id)
     world.baskets.save(replace(row, ending=BasketState.REFUSED, reason="stopped"))
     assert world.risk.run(basket.basket_id, 1) == RiskAnswer(False, "stopped", 0)
-    assert world.row(basket.basket_id).state is BasketState.REFUSED
+    assert world.closer.run(basket.basket_id, 1) is BasketState.REFUSED
     assert not world.reservations.held
 
 

@@ -14,7 +14,7 @@ from infra.local.errors import StateError
 from infra.local.leftovers import ChildRecord
 from infra.local.runner import lift_own_stop, set_own_stop
 from infra.local.state import Life, StateFolder
-from kalshi_arb.execution.control import COMPONENT, Control, read_control
+from kalshi_arb.execution.control import COMPONENT, read_stop, set_stop
 from kalshi_arb.fakes import MemoryStatusStore
 
 DEFAULTS = {"seed": 7, "cash": 10_000}
@@ -169,23 +169,22 @@ def test_a_child_that_has_ended_needs_no_ending(tmp_path: Path) -> None:
 
 def test_a_run_takes_back_the_stop_of_the_one_before() -> None:
     status = MemoryStatusStore()
-    status.put(COMPONENT, {"armed": True})
-    set_own_stop(status)
-    assert read_control(status) == Control(stopped=True, armed=True)
-    lift_own_stop(status)
-    assert read_control(status) == Control(stopped=False, armed=True)
-    assert "by" not in (status.get(COMPONENT) or {}), "whoever stops it next has not been the run"
+    set_own_stop(status, now_ms=1)
+    assert read_stop(status).stopped
+    lift_own_stop(status, now_ms=2)
+    assert not read_stop(status).stopped
 
 
 def test_the_stop_of_a_person_outlives_every_run() -> None:
     status = MemoryStatusStore()
-    status.put(COMPONENT, {"stop": True, "by": "somebody"})
-    set_own_stop(status)
-    lift_own_stop(status)
-    assert read_control(status).stopped
+    set_stop(status, by="somebody", reason="", now_ms=1)
+    set_own_stop(status, now_ms=2)
+    assert read_stop(status).by == "somebody"
+    lift_own_stop(status, now_ms=3)
+    assert read_stop(status).stopped
 
 
 def test_a_state_without_a_stop_has_nothing_to_take_back() -> None:
     status = MemoryStatusStore()
-    lift_own_stop(status)
+    lift_own_stop(status, now_ms=1)
     assert status.get(COMPONENT) is None

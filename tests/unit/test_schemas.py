@@ -8,21 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_arb import schemas
-from kalshi_arb.domain.basket import Basket
+from kalshi_arb.domain.basket import Basket, Finding, PreSendBound
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import SchemaError
 from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, HistoryKind
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Opportunity
-from kalshi_arb.domain.portfolio import LedgerEntry
 from kalshi_arb.ports import Alert, AlertDigest, AlertWindow
 from kalshi_arb.schemas import Candidate, Lifecycle, Look
-from tests.cloud_samples import NOW, alert, basket, book, candidate, entry, group_record, opportunity, with_order
+from tests.cloud_samples import NOW, alert, basket, book, candidate, group_record, opportunity, with_order
 
 HISTORY = HistoryEntry("g", HistoryKind.REPLACED, 2, 5, "f2", NOW, ("a strike changed",))
 VALUES = [
     candidate(), Lifecycle("KXTEST", "settled", NOW), Look(NOW), book(), group_record(), HISTORY,
-    opportunity(), with_order(basket()), entry("e"),
+    opportunity(), with_order(basket()),
     alert(), AlertDigest(3, (AlertWindow("kind", NOW, 2, alert()),)),
 ]  # fmt: skip
 
@@ -37,12 +36,18 @@ def test_every_kind_comes_back_as_it_went(value: object) -> None:
     assert envelope["v"] == schemas.version_of(type(value))
 
 
+def test_a_basket_keeps_its_bound_its_findings_and_its_turns() -> None:
+    bound = PreSendBound(Cash(5), Cash(4), ((0, Cash(9)), (2, Cash(1))), ((0, Cash(0)), (2, Cash(7))))
+    row = replace(basket(), bound=bound, findings=(Finding("depth", "3 of 10 are there"),), turns=7)
+    assert schemas.decode(schemas.encode(row), Basket) == row
+
+
 def test_every_kind_has_its_own_name() -> None:
     kinds = [json.loads(schemas.encode(value))["kind"] for value in VALUES]
     assert len(set(kinds)) == len(kinds) == len(VALUES)
 
 
-@pytest.mark.parametrize("body", [Basket, BookSnapshot, Candidate, GroupRecord, LedgerEntry, Lifecycle, Opportunity])
+@pytest.mark.parametrize("body", [Basket, BookSnapshot, Candidate, GroupRecord, Lifecycle, Opportunity])
 def test_another_kind_is_refused(body: type) -> None:
     with pytest.raises(SchemaError, match="got alert v1"):
         schemas.decode(schemas.encode(alert()), body)

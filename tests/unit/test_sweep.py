@@ -43,7 +43,7 @@ def test_a_proposal_too_old_to_trade_is_refused_and_its_group_is_free(world: Wor
     assert world.sweeper.run() == SweepReport(0, 1)
     row = world.row(basket.basket_id)
     assert (row.state, row.reason) == (BasketState.REFUSED, "expired")
-    assert not world.baskets.leases
+    assert not world.baskets.owners
     assert world.status.counters("risk") == {"refused.expired": 1}
     assert not world.workflow.started
 
@@ -67,14 +67,17 @@ def test_a_sweep_that_just_resumed_a_basket_does_not_do_it_again(world: World, b
     assert world.sweeper.run() == SweepReport(0, 0)
 
 
-def test_a_decided_end_is_finished_without_an_execution(world: World, basket: Basket) -> None:
+def test_a_decided_end_is_finished_by_the_next_attempt(world: World, basket: Basket) -> None:
     world.risk.run(basket.basket_id, 1)
-    world.baskets.save(replace(world.row(basket.basket_id), ending=BasketState.REFUSED, reason="stopped"))
+    world.baskets.save(replace(world.row(basket.basket_id), ending=BasketState.REFUSED, reason="stopped", turns=7))
     world.clock.advance(21_000)
     assert world.sweeper.run() == SweepReport(1, 0)
+    assert world.row(basket.basket_id).turns == 0
+    assert world.workflow.started == [(basket.basket_id, 2)]
+    assert world.execute(basket.basket_id, 2)
     assert world.row(basket.basket_id).state is BasketState.REFUSED
-    assert not world.workflow.started
     assert not world.reservations.held
+    assert not world.exchange.batches
 
 
 def test_a_basket_that_somebody_saves_meanwhile_is_skipped(

@@ -9,7 +9,7 @@ from kalshi_arb.domain.basket import Basket, BasketState, OrderState, Purpose
 from kalshi_arb.domain.errors import ConflictError
 from kalshi_arb.domain.money import Count
 from kalshi_arb.domain.portfolio import OrderReport, OrderRequest
-from kalshi_arb.execution.waves import NOT_SENT
+from kalshi_arb.execution.plan import NOT_SENT
 from kalshi_arb.fakes import Fault
 from kalshi_arb.kalshi.errors import WireFormatError
 from tests.basket_world import YES, World, leg, partition
@@ -37,12 +37,13 @@ def first_order_state(world: World, basket_id: str) -> tuple[OrderState, str | N
 
 def test_the_row_says_sent_before_the_exchange_hears_of_it(world: World, basket_id: str) -> None:
     seen: list[Basket] = []
+    sent_ms = world.clock.now_ms()
     world.exchange.before_place = lambda _orders: seen.append(world.row(basket_id))
     assert world.executor.run(basket_id, 1, 0) == 1
     (during,) = seen
     assert during.state is BasketState.EXECUTING
-    assert during.first_order_ms == world.clock.now_ms()
-    assert (during.orders[0].state, during.orders[0].sent_ms) == (OrderState.SENT, world.clock.now_ms())
+    assert during.first_order_ms == sent_ms
+    assert (during.orders[0].state, during.orders[0].sent_ms) == (OrderState.SENT, sent_ms)
 
 
 def test_until_its_fills_are_read_an_order_counts_at_its_worst(world: World, basket_id: str) -> None:
@@ -88,7 +89,7 @@ def test_a_killed_order_is_a_definite_refusal(world: World, basket_id: str) -> N
 
 
 def answer_with(world: World, answers: Sequence[OrderReport] | Exception) -> None:
-    def place(orders: Sequence[OrderRequest]) -> list[OrderReport]:
+    def place(orders: Sequence[OrderRequest], leave_by_ms: int) -> list[OrderReport]:
         if isinstance(answers, Exception):
             raise answers
         return list(answers)
@@ -112,7 +113,9 @@ def test_an_answer_that_cannot_be_the_whole_truth_leaves_the_order_unknown(
     }
     answer_with(world, answers[case])
     assert world.executor.run(basket_id, 1, 0) == 1
-    assert first_order_state(world, basket_id) == (OrderState.UNKNOWN, None)
+    # A repeated id says that the order arrived, which is remembered.
+    repeated = {"duplicate": "duplicate_client_order_id", "exists": "ORDER_ALREADY_EXISTS"}
+    assert first_order_state(world, basket_id) == (OrderState.UNKNOWN, repeated.get(case))
 
 
 def test_an_answer_that_cannot_be_read_may_have_traded(world: World, basket_id: str) -> None:
@@ -163,7 +166,7 @@ def test_a_stop_forbids_purchases_and_lets_unwinds_run(world: World, basket_id: 
     assert world.executor.run(basket_id, 1, 0) == 0
     world.status.put("control", {"stop": False})
     assert world.executor.run(basket_id, 1, 0) == 1
-    world.assessor.run(basket_id, 1)
+    world.assessor.run(basket_id, 1, 0)
     row = world.row(basket_id)
     entry = row.orders[0]
     unwind = replace(
@@ -173,8 +176,15 @@ def test_a_stop_forbids_purchases_and_lets_unwinds_run(world: World, basket_id: 
     )  # fmt: skip
     world.baskets.save(replace(row, orders=(entry, unwind), state=BasketState.UNWINDING))
     world.status.put("control", {"stop": True})
-    assert world.executor.run(basket_id, 1, 7) == 1
+    assert world.executor.run(basket_id, 1, 7) == 0
+    assert world.unwinder.run(basket_id, 1, 7) == 1
     assert not world.exchange.positions()
+
+
+def test_what_unwinds_buys_nothing(world: World, basket_id: str) -> None:
+    assert world.unwinder.run(basket_id, 1, 0) == 0
+    assert not world.exchange.batches
+    assert first_order_state(world, basket_id)[0] is OrderState.PLANNED
 
 
 def test_a_process_that_slept_between_saving_and_sending_does_not_send(world: World, basket_id: str) -> None:
@@ -227,5 +237,5 @@ def test_a_newer_attempt_that_took_over_meanwhile_asks_the_exchange_itself(world
     row = world.row(basket_id)
     assert (row.attempt, row.orders[0].state) == (2, OrderState.SENT)
     world.exchange.before_place = None
-    world.assessor.run(basket_id, 2)
+    world.assessor.run(basket_id, 2, 0)
     assert world.row(basket_id).orders[0].filled == 1000

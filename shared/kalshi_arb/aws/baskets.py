@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from kalshi_arb.aws.dynamo import Condition, Item, Table, TransactionCancelledError, envelope, n, opened, s
-from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState
+from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, lease_mark_ms
 from kalshi_arb.domain.errors import ConflictError
+from kalshi_arb.ports import Lease
 
-
-def _lease_key(group_id: str) -> str:
-    return f"lease#{group_id}"
+_LEASE = "lease#"
+# What leases carry in the index of states, where no basket's state meets it.
+_LEASED = "lease"
+_MOST_LEASES = 10_000
 
 
 def _row(basket: Basket) -> Item:
@@ -28,19 +30,30 @@ def _row(basket: Basket) -> Item:
 
 class DynamoBasketStore:
     """:class:`kalshi_arb.ports.BasketStore` on the baskets table. A lease is an item ``lease#<group_id>`` beside the
-    rows; it carries no index attributes, so no query of rows meets it."""
+    rows; in the index of states it stands under a word that is no state."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def create(self, basket: Basket) -> bool:
-        """Store a new basket and take its group's lease in one transaction; False when either is there already."""
-        lease: Item = {"basket_id": s(_lease_key(basket.group_id)), "owner": s(basket.basket_id)}
-        free = self._table.free()
+    def create(self, basket: Basket, books_ms: int) -> bool:
+        """Store a new basket and take its group's lease in one transaction; see the port."""
+        leased = self._table.updating(
+            _LEASE + basket.group_id,
+            "SET #owner = :owner, #state = :state, #updated_ms = :now, #mark_ms = if_not_exists(#mark_ms, :zero)",
+            Condition(
+                "attribute_not_exists(#owner) AND (attribute_not_exists(#mark_ms) OR #mark_ms < :books)",
+                {":books": n(books_ms)},
+            ),
+            {
+                ":owner": s(basket.basket_id),
+                ":state": s(_LEASED),
+                ":now": n(basket.created_ms),
+                ":zero": n(0),
+            },
+        )
         try:
             self._table.transact(
-                f"create basket {basket.basket_id}",
-                [self._table.putting(_row(basket), free), self._table.putting(lease, free)],
+                f"create basket {basket.basket_id}", [self._table.putting(_row(basket), self._table.free()), leased]
             )
         except TransactionCancelledError as cancelled:
             if cancelled.refused(0) or cancelled.refused(1):
@@ -73,14 +86,20 @@ class DynamoBasketStore:
         return saved
 
     def _end(self, saved: Basket, unchanged: Condition) -> bool:
-        """Write the row and give its lease back; False, with nothing written, when the lease is another basket's."""
-        ours = Condition("attribute_not_exists(#basket_id) OR #owner = :owner", {":owner": s(saved.basket_id)})
+        """Write the row and give its lease back; False, with nothing written, when the lease is not this basket's."""
+        mark = lease_mark_ms(saved)
+        ours = Condition("#owner = :owner", {":owner": s(saved.basket_id)})
+        # Marks only rise: every end is later than the one before it, so the last one written is the highest.
+        marked = ("SET #mark_ms = :mark ", {":mark": n(mark)}) if mark else ("SET #updated_ms = :now ", {})
+        now = {} if mark else {":now": n(saved.updated_ms)}
         try:
             self._table.transact(
                 f"end basket {saved.basket_id}",
                 [
                     self._table.putting(_row(saved), unchanged),
-                    self._table.deleting(_lease_key(saved.group_id), ours),
+                    self._table.updating(
+                        _LEASE + saved.group_id, marked[0] + "REMOVE #owner", ours, {**marked[1], **now}
+                    ),
                 ],
             )
         except TransactionCancelledError as cancelled:
@@ -108,6 +127,36 @@ class DynamoBasketStore:
         """Newest first."""
         items = self._table.query("by_time", "bucket", "all", newest_first=True, limit=limit)
         return [opened(item, Basket) for item in items]
+
+    def leases(self) -> list[Lease]:
+        """Every lease that is taken or marked, as the index knows them: what changed in the last second may be
+        missing or out of date."""
+        items = self._table.query("by_state", "state", _LEASED, newest_first=False, limit=_MOST_LEASES)
+        return [
+            Lease(
+                item["basket_id"]["S"].removeprefix(_LEASE),
+                item["owner"]["S"] if "owner" in item else None,
+                int(item["mark_ms"]["N"]),
+            )
+            for item in items
+        ]
+
+    def free_lease(self, lease: Lease) -> bool:
+        """Remove a lease that is still exactly this one; False when it is not."""
+        owner = "attribute_not_exists(#owner)" if lease.owner is None else "#owner = :owner"
+        values = {":mark": n(lease.mark_ms)}
+        if lease.owner is not None:
+            values[":owner"] = s(lease.owner)
+        same = Condition(f"{owner} AND #mark_ms = :mark", values)
+        try:
+            self._table.transact(
+                f"free the lease of {lease.group_id}", [self._table.deleting(_LEASE + lease.group_id, same)]
+            )
+        except TransactionCancelledError as cancelled:
+            if cancelled.refused(0):
+                return False
+            raise
+        return True
 
 
 def _conflict(basket: Basket) -> ConflictError:

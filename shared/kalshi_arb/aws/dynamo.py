@@ -23,6 +23,8 @@ MAX_ACTIONS = 100
 """Actions in one transaction (DynamoDB API reference, TransactWriteItems)."""
 _BATCH_READ = 100
 _ATTEMPTS = 6
+# Baskets that start together meet on the same few items: a transaction is tried for some seconds.
+_TRANSACTIONS = 8
 _PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 _NAME = re.compile(r"#(\w+)")
 
@@ -89,11 +91,24 @@ class TransactionCancelledError(StoreError):
 
 
 class Table:
-    """One table with a single string key. Reads are strongly consistent unless they go through an index."""
+    """One table with a single string key. Reads are strongly consistent unless they go through an index.
 
-    def __init__(self, client: Client, name: str, key: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    :param sleep: waits for so many seconds
+    :param jitter: a number from 0 to 1, drawn for every pause, so that writers who met do not meet again
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        key: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._client = client
         self._sleep = sleep
+        self._jitter = jitter
         self.name = name
         self.key = key
 
@@ -208,13 +223,13 @@ class Table:
 
         :raises TransactionCancelledError: a condition did not hold, or collisions went on.
         """
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_TRANSACTIONS):
             try:
                 with translated(what):
                     self._transact_once(what, actions)
             except TransactionCancelledError as cancelled:
                 causes = {reason for reason in cancelled.reasons if reason != "None"}
-                if not causes <= _PASSING_REASONS or attempt == _ATTEMPTS - 1:
+                if not causes <= _PASSING_REASONS or attempt == _TRANSACTIONS - 1:
                     raise
                 self._pause(attempt)
             else:
@@ -271,5 +286,5 @@ class Table:
             arguments = arguments | {"ExclusiveStartKey": last}
 
     def _pause(self, attempt: int) -> None:
-        """Exponential back-off with jitter, 20 ms to 640 ms."""
-        self._sleep(0.02 * 2**attempt * (0.5 + random.random() / 2))  # noqa: S311 - jitter, not a secret
+        """Exponential back-off from 20 ms, between half and the whole of it."""
+        self._sleep(0.02 * 2**attempt * (0.5 + self._jitter() / 2))

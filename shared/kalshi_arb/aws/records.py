@@ -1,11 +1,9 @@
-"""Records that are written once and read by time: opportunities, ledger entries, delivered alerts."""
+"""Records that are written once and read by time: opportunities, delivered alerts."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from kalshi_arb.aws.dynamo import Condition, Item, Table, envelope, n, opened, s
 from kalshi_arb.domain.opportunity import Opportunity
-from kalshi_arb.domain.portfolio import LedgerEntry
 from kalshi_arb.ports import Alert, AlertDigest
 
 _KEEP_OPPORTUNITIES_SECONDS = 30 * 24 * 3600
@@ -39,33 +37,6 @@ class DynamoOpportunityStore:
         """Newest first."""
         items = self._table.query("by_time", "bucket", "all", newest_first=True, limit=limit)
         return [opened(item, Opportunity) for item in items]
-
-
-class DynamoLedgerStore:
-    """:class:`kalshi_arb.ports.LedgerStore` on the ledger table; nothing is ever changed or removed."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    def append(self, entries: Sequence[LedgerEntry]) -> int:
-        """Store entries that are not there yet; returns how many were new."""
-        return sum(
-            self._table.put_once(
-                {
-                    "entry_id": s(entry.entry_id),
-                    **envelope(entry),
-                    "bucket": s("all"),
-                    "created_ms": n(entry.created_ms),
-                }
-            )
-            for entry in entries
-        )
-
-    def all(self) -> list[LedgerEntry]:
-        """Every entry, by time. A scan, because only the table itself can be read strongly and a comparison with the
-        exchange must not miss the newest entry."""
-        entries = [opened(item, LedgerEntry) for item in self._table.scan()]
-        return sorted(entries, key=lambda entry: (entry.created_ms, entry.entry_id))
 
 
 class DynamoAlertStore:

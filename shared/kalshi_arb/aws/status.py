@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kalshi_arb.aws.dynamo import Item, Table, n, s
+from kalshi_arb.aws.dynamo import Condition, Item, Table, n, s
 from kalshi_arb.domain.errors import SchemaError
 
 _VERSION = 1
@@ -24,21 +24,25 @@ class DynamoStatusStore:
 
     def put(self, component: str, status: Mapping[str, object]) -> None:
         """Replace a component's status."""
-        body = _encoder.encode(dict(status)).decode()
-        item: Item = {"component": s(component), "v": n(_VERSION), "kind": s("status"), "body": s(body)}
-        self._table.put(item)
+        self._table.put(_item(component, status))
 
     def get(self, component: str) -> dict[str, object] | None:
-        """A component's last status. :raises SchemaError: the item holds something else."""
+        """A component's last status, strongly read. :raises SchemaError: the item holds something else."""
+        item = self._table.get(component)
+        return None if item is None else _status(component, item)
+
+    def swap(self, component: str, before: Mapping[str, object] | None, status: Mapping[str, object]) -> bool:
+        """Replace a component's status if it is still ``before``; False when it is not.
+
+        :raises SchemaError: the item holds something else.
+        """
         item = self._table.get(component)
         if item is None:
-            return None
-        try:
-            if item["kind"]["S"] != "status" or item["v"]["N"] != str(_VERSION):
-                raise SchemaError(f"{component}: expected status v{_VERSION}")
-            return _decoder.decode(item["body"]["S"])
-        except (KeyError, msgspec.DecodeError) as error:
-            raise SchemaError(f"{component}: cannot read a status: {error}") from error
+            return before is None and self._table.put_once(_item(component, status))
+        if before is None or _status(component, item) != _decoder.decode(_encoder.encode(dict(before))):
+            return False
+        # The text as it is stored: what a person wrote by hand is not laid out as this class does it.
+        return self._table.put(_item(component, status), Condition("#body = :before", {":before": item["body"]}))
 
     def count(self, component: str, changes: Mapping[str, int]) -> None:
         """Add to a component's counters atomically."""
@@ -53,3 +57,17 @@ class DynamoStatusStore:
         return {
             name.removeprefix(_COUNTER): int(value["N"]) for name, value in item.items() if name.startswith(_COUNTER)
         }
+
+
+def _item(component: str, status: Mapping[str, object]) -> Item:
+    body = _encoder.encode(dict(status)).decode()
+    return {"component": s(component), "v": n(_VERSION), "kind": s("status"), "body": s(body)}
+
+
+def _status(component: str, item: Item) -> dict[str, object]:
+    try:
+        if item["kind"]["S"] != "status" or item["v"]["N"] != str(_VERSION):
+            raise SchemaError(f"{component}: expected status v{_VERSION}")
+        return _decoder.decode(item["body"]["S"])
+    except (KeyError, msgspec.DecodeError) as error:
+        raise SchemaError(f"{component}: cannot read a status: {error}") from error

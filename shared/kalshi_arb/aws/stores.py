@@ -4,10 +4,12 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from kalshi_arb.clock import SystemClock
 from kalshi_arb.ports import (
     AlertStore,
     BasketStore,
     BookStore,
+    Detection,
     GroupStore,
     LedgerStore,
     Notifier,
@@ -24,7 +26,7 @@ ClientFactory = Callable[[str], Any]
 
 
 class Stores:
-    """Every table, queue, topic and state machine of one stack, each built at first use.
+    """Every table, queue, topic, function and state machine of one stack, each built at first use.
 
     :param client: makes a boto3 client for a service name; one client a service is enough
     """
@@ -69,10 +71,10 @@ class Stores:
 
     @cached_property
     def ledger(self) -> LedgerStore:
-        """Cash movements."""
-        from kalshi_arb.aws.records import DynamoLedgerStore
+        """The journal."""
+        from kalshi_arb.aws.journal import DynamoLedgerStore
 
-        return DynamoLedgerStore(self._table("ledger_table", "entry_id"))
+        return DynamoLedgerStore(self._table("ledger_table", "entry_id"), SystemClock())
 
     @cached_property
     def reservations(self) -> ReservationStore:
@@ -122,6 +124,13 @@ class Stores:
         from kalshi_arb.aws.workflow import StepFunctionsWorkflow
 
         return StepFunctionsWorkflow(self._client("stepfunctions"), self._settings.need("basket_machine_arn"))
+
+    @cached_property
+    def detection(self) -> Detection:
+        """The detection function."""
+        from kalshi_arb.aws.detection import LambdaDetection
+
+        return LambdaDetection(self._client("lambda"), self._settings.need("detection_function"))
 
     @cached_property
     def notifier(self) -> Notifier:

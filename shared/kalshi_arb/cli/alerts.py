@@ -38,6 +38,10 @@ _TEXTS = {
         "Group KXTEST-26NOV22:ladder suspended",
         "Floor strike of KXTEST-26NOV22-T1 changed from 1 to 1.5. As it is now it is active as version 2.",
     ),
+    AlertKind.REPORT: (
+        "Day 2026-11-21: $1.24 after fees",
+        "$1.24 realised after $0.31 fees; cash changed by $0.88 to $1000.88. Baskets: 2 lock, 9 settled.",
+    ),
     AlertKind.ERROR: (
         "Basket b0000test cannot be accounted for",
         "The exchange has not shown 1 order for 60 s. Nothing new is sent for it: books < 5 s & > 0 levels were there.",

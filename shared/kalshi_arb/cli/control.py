@@ -1,4 +1,4 @@
-"""`kalshi-arb status` and `kalshi-arb stop`: look at a running system and end it in good order."""
+"""`kalshi-arb status` and `kalshi-arb end`: look at the local run and end it in good order."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import httpx
 from kalshi_arb.cli.local_state import RunState, is_alive, read_run_state
 from kalshi_arb.cli.options import folder_option, json_option
 
-STOP_SECONDS = 20.0
+END_SECONDS = 20.0
 
 
 def running(folder: Path) -> RunState:
@@ -61,7 +61,7 @@ def status_lines(state: RunState, health: Mapping[str, Any]) -> list[str]:
         f"feed        {'connected' if feed.get('connected') else 'NOT CONNECTED'}, {feed.get('frames', 0)} frames, "
         f"{feed.get('books', 0)} books, {feed.get('stale_books', 0)} stale, {feed.get('gaps', 0)} gaps",
         f"groups      {_counts(groups)}",
-        f"trading     {'stopped' if (health.get('control') or {}).get('stop') else 'allowed'}",
+        f"buying      {(health.get('trading') or {}).get('stopped') or 'allowed'}",
         f"ledger      {_BALANCE.get(account.get('matches'), 'not compared yet')}",
     ]
     for component, counters in sorted((health.get("counters") or {}).items()):
@@ -80,16 +80,16 @@ def _counts(counts: Mapping[str, Any]) -> str:
 @click.command()
 @folder_option
 @json_option
-def stop(folder: Path, as_json: bool) -> None:
-    """Stop the running system: no new orders, unwinds finish, then everything ends."""
+def end(folder: Path, as_json: bool) -> None:
+    """End the local run: no new orders, unwinds finish, then its processes end. To stop trading alone: `stop`."""
     state = running(folder)
     os.kill(state.pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + END_SECONDS
     while is_alive(state.pid):
         if time.monotonic() > deadline:
-            raise click.ClickException(f"process {state.pid} did not end within {STOP_SECONDS:.0f} s; look at its log")
+            raise click.ClickException(f"process {state.pid} did not end within {END_SECONDS:.0f} s; look at its log")
         time.sleep(0.1)
     if as_json:
-        click.echo(json.dumps({"stopped": state.pid}))
+        click.echo(json.dumps({"ended": state.pid}))
     else:
-        click.echo(f"stopped (process {state.pid})")
+        click.echo(f"ended (process {state.pid})")

@@ -177,7 +177,19 @@ def _scope(access: ExchangeAccess, client: RestClient) -> Finding:
         since = datetime.fromtimestamp(expired, UTC).strftime("%Y-%m-%d %H:%M UTC")
         found = f"{scopes}; the location of the account expired {since}"
         return Finding("scope", False, found, "attest it on Kalshi's site: orders in some categories are refused")
-    return Finding("scope", True, scopes)
+    return Finding("scope", True, "; ".join((scopes, *_warnings(own))))
+
+
+def _warnings(key: ApiKeyWire) -> Iterator[str]:
+    """What a key that may trade may do beyond that. Kalshi API documentation, API keys: ``write`` is all of its child
+    scopes, a key without scopes has ``read`` and ``write``, and a pinned one stays within its subaccount."""
+    scopes = set(key.scopes or ("write",))
+    beyond = sorted(one for one in scopes if one.startswith("write") and one != "write::trade")
+    if beyond:
+        more = "all that writes, transfers of cash too" if "write" in beyond else ", ".join(beyond)
+        yield f"WARNING: this key may do more than trade ({more}), and trading needs only read and write::trade"
+    if key.subaccount is None and scopes & {"write", "write::trade"}:
+        yield "WARNING: this key is not pinned to a subaccount, so it reaches all of them"
 
 
 def _missing(key: ApiKeyWire, *, trades: bool) -> str:

@@ -9,12 +9,15 @@ from kalshi_arb import __version__
 from kalshi_arb.cli.alerts import alerts
 from kalshi_arb.cli.book import book
 from kalshi_arb.cli.calc import calc
-from kalshi_arb.cli.control import status, stop
+from kalshi_arb.cli.control import end, status
 from kalshi_arb.cli.discover import discover
 from kalshi_arb.cli.doctor import doctor
 from kalshi_arb.cli.fee import fee
+from kalshi_arb.cli.journal import journal, pnl, positions
 from kalshi_arb.cli.relations import relations
+from kalshi_arb.cli.report import report
 from kalshi_arb.cli.scan import scan
+from kalshi_arb.cli.stops import abandon, arm, stop
 from kalshi_arb.domain.errors import KalshiArbError
 
 EXIT_CODES = """\b
@@ -51,13 +54,20 @@ def cli() -> None:
     """
 
 
+cli.add_command(abandon)
 cli.add_command(alerts)
+cli.add_command(arm)
 cli.add_command(book)
 cli.add_command(calc)
 cli.add_command(discover)
 cli.add_command(doctor)
+cli.add_command(end)
 cli.add_command(fee)
+cli.add_command(journal)
+cli.add_command(pnl)
+cli.add_command(positions)
 cli.add_command(relations)
+cli.add_command(report)
 cli.add_command(scan)
 cli.add_command(status)
 cli.add_command(stop)

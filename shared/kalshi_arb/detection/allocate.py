@@ -17,8 +17,17 @@ from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.opportunity import Opportunity
+from kalshi_arb.domain.reservation_keys import (
+    ALL_OPEN,
+    ALL_OUTLAY,
+    CASH_KEY,
+    EVENT_KEY,
+    MARKET_KEY,
+    OPEN_KEY,
+    OUTLAY_KEY,
+    prefix_of,
+)
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.execution.ending import CASH_KEY, EVENT_KEY, MARKET_KEY, OPEN_KEY, OUTLAY_KEY
 from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_terms, split_overhead
 from kalshi_arb.risk.limits import Limits
 
@@ -68,12 +77,12 @@ def claim(found: Opportunity, group: Group) -> Claim:
     """
     certificate = found.certificate
     rules = FeeRules(Precision(certificate.precision), certificate.smallest_fill)
-    needs: Counter[str] = Counter({f"{OPEN_KEY}baskets": 1, TOKENS_KEY: ORDER_TOKENS * len(found.legs)})
+    needs: Counter[str] = Counter({ALL_OPEN: 1, TOKENS_KEY: ORDER_TOKENS * len(found.legs)})
     for own, leg in zip(leg_terms(group, found.legs), found.legs, strict=True):
         amount = highest_cost(own, leg.count, leg.limit, rules) + split_overhead(own, leg.limit, rules)
         for key in (
             f"{CASH_KEY}{own.shard}",
-            f"{OUTLAY_KEY}all",
+            ALL_OUTLAY,
             MARKET_KEY + leg.ticker,
             EVENT_KEY + found.event_ticker,
         ):
@@ -99,9 +108,7 @@ def room(claims: Iterable[Claim], limits: Limits, used: Mapping[str, int], token
         OUTLAY_KEY: limits.max_open_outlay,
     }
     keys = {key for one in claims for key in one.needs}
-    free = {
-        key: max(0, most[prefix] - used.get(key, 0)) for key in keys if (prefix := key.partition("#")[0] + "#") in most
-    }
+    free = {key: max(0, most[prefix] - used.get(key, 0)) for key in keys if (prefix := prefix_of(key)) in most}
     return {**free, TOKENS_KEY: tokens}
 
 

@@ -289,7 +289,9 @@ class _Calculation:
         levels = [_within(one.book.asks(one.leg.outcome), one.asked.price) for one in filled]
         ends = [list(accumulate(level.size for level in side)) for side in levels]
         depth = [side[-1] // unit for side, unit in zip(ends, units, strict=True)]
-        most = min(depth)
+        # Sizes that every market trades.
+        lot = max(one.market.count_step for one in filled)
+        most = min(depth) // lot * lot
 
         def worst(sets: int) -> int:
             legs = []
@@ -300,13 +302,13 @@ class _Calculation:
             return int(self._verified(legs))
 
         marks = sorted({most, *(end // unit for side, unit in zip(ends, units, strict=True) for end in side)})
-        marks = [mark for mark in marks if 0 < mark <= most]
+        marks = sorted({mark - mark % lot for mark in marks if lot <= mark <= most})
         # Up to the end of a level every contract costs the same limit, so the profit rises up to there or not at all.
         for mark in reversed(marks):
-            for sets in range(mark, max(0, mark - _STEPS_BELOW), -1):
+            for sets in range(mark, max(0, mark - _STEPS_BELOW * lot), -lot):
                 profit = worst(sets)
                 if profit > 0:
-                    short = filled[depth.index(most)].leg
+                    short = filled[depth.index(min(depth))].leg
                     whole = f"the depth of {short.ticker} {short.outcome.value.upper()}"
                     why = whole if sets == most else "what lies deeper costs too much"
                     return Size(Count(sets * units[0]), Cash(profit), why)

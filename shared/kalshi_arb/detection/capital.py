@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.fees import Precision
-from kalshi_arb.domain.market import CollateralReturn, Netting, Outcome
+from kalshi_arb.domain.market import Netting, Outcome
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, ONE_DOLLAR, Cash
 from kalshi_arb.domain.opportunity import Capital, Certificate, Leg
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_terms, split_overhead
+from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_terms, returned_collateral, split_overhead
 from kalshi_arb.execution.plan import plan_waves
 
 DAY_MS = 86_400_000
@@ -67,21 +67,14 @@ def capital(
     )
 
 
-def _returned(group: Group, legs: Iterable[Leg], netting: Netting) -> tuple[int, int]:
+def _returned(group: Group, legs: Sequence[Leg], netting: Netting) -> tuple[int, int]:
     """Cash (1e-6 dollars) that the exchange gives back once these legs are held: for pairs of one market, and for what
     is held across the markets of one event."""
     held = {outcome: Counter[str]() for outcome in Outcome}
     for leg in legs:
         held[leg.outcome][leg.ticker] += leg.count
-    yes, no = held[Outcome.YES], held[Outcome.NO]
-    pairs = sum((yes & no).values())
-    by_event: dict[str, list[int]] = {}
-    for market in group.markets:
-        left = no[market.ticker] - yes[market.ticker]
-        if left > 0 and netting is Netting.ON and market.collateral_return is CollateralReturn.MECNET:
-            by_event.setdefault(market.event_ticker, []).append(left)
-    netted = sum(sum(counts) - max(counts) for counts in by_event.values())
-    return pairs * ONE_DOLLAR, netted * ONE_DOLLAR
+    pairs = sum((held[Outcome.YES] & held[Outcome.NO]).values())
+    return pairs * ONE_DOLLAR, sum(returned_collateral(group, legs, netting).values())
 
 
 def _peak(
@@ -90,7 +83,7 @@ def _peak(
     """The most that is out at once: a wave is paid whole before anything that it returns is counted on."""
     peak = spent = 0
     bought: list[Leg] = []
-    for wave in plan_waves(legs, books):
+    for wave in plan_waves(legs, books, leg_terms(group, legs)):
         back = sum(_returned(group, bought, netting))
         spent += sum(needed[place] for place in wave)
         peak = max(peak, spent - back)

@@ -81,6 +81,11 @@ class _Proved:
     books: Mapping[str, BookSnapshot]
     now_ms: int
 
+    @property
+    def books_ms(self) -> int:
+        """Up to which moment the book of every leg is known (UTC milliseconds)."""
+        return min(self.books[leg.ticker].alive_ms for leg in self.found.legs)
+
 
 class Detector:
     """Judges candidates. Remembers per group the newest books it has judged, for as long as the process lives.
@@ -163,7 +168,7 @@ class Detector:
         for opportunity_id in order:
             place, one = proved[opportunity_id]
             try:
-                results[place] = self._start(one.found, one.now_ms)
+                results[place] = self._start(one.found, one.books_ms, one.now_ms)
             except KalshiArbError as error:
                 results[place] = error
         for result in results.values():
@@ -248,9 +253,9 @@ class Detector:
                 levels[key] = min(size, levels.get(key, size))
         return allocate(claims, {**self._free(claims), **levels}, seconds=_ALLOCATION_SECONDS)
 
-    def _start(self, found: Opportunity, now_ms: int) -> Handled:
+    def _start(self, found: Opportunity, books_ms: int, now_ms: int) -> Handled:
         basket = propose_basket(found, self._mode, now_ms)
-        if not self._baskets.create(basket):
+        if not self._baskets.create(basket, books_ms):
             row = self._baskets.get(basket.basket_id)
             if row is None:
                 return Handled(GROUP_BUSY, found.opportunity_id)

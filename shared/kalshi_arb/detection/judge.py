@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 
 from kalshi_arb.detection.capital import capital
-from kalshi_arb.detection.effective import ONE
+from kalshi_arb.detection.effective import ONE, is_crossed
 from kalshi_arb.detection.propose import propose
 from kalshi_arb.detection.rank import quality
 from kalshi_arb.detection.screen import EDGE_DECIMALS, Miss, near_miss
@@ -65,6 +65,9 @@ def judge(
         if not legs:
             near = near_miss(group, books)
             if near is None:
+                crossed = [ticker for ticker in group.tickers if ticker in books and is_crossed(books[ticker])]
+                if crossed:
+                    return Judgement(Verdict.UNFIT_BOOKS, (), None, None, f"the book of {crossed[0]} is crossed")
                 return Judgement(Verdict.NO_BUNDLE, (), None, None, "a side is missing")
             text = f"{print_decimal(near.edge, EDGE_DECIMALS)} dollars a set after fees"
             return Judgement(Verdict.NO_BUNDLE, (), None, near.edge, text, near)

@@ -12,7 +12,7 @@ Edges are in 1e-10 dollars for one set of contracts; positive means that the bes
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import accumulate, combinations, pairwise
@@ -162,17 +162,23 @@ class ShapeJudge(Judge):
             or (isinstance(one, BuyAll) and one.idle)
         )
         self._hot = False
+        self._chain: Chain | None = None
         self.reload()
 
     @property
     def chain(self) -> "Chain | None":
-        """What the best pair of nested markets needs."""
+        """What the best pair of nested markets needs. Made when it is first asked for: most groups of a scan of all
+        books never are."""
+        if self._chain is None and self._is_nested:
+            self._chain = Chain(self.bids, self.asks)
         return self._chain
 
     def take(self, place: int) -> bool:
         quote = self.quotes[place]
         place = self._places[place]
         bids, asks, chain = self.bids, self.asks, self._chain
+        if chain is None and self._is_nested:
+            chain = self.chain
         bid, ask = quote.bid, quote.ask
         old_bid, old_ask = bids[place], asks[place]
         if bid != old_bid:
@@ -194,7 +200,7 @@ class ShapeJudge(Judge):
         self.bids = [quote.bid for quote in self._ordered]
         self.ask_sum = sum(self.asks)
         self.bid_sum = sum([bid for bid in self.bids if bid > 0])
-        self._chain = Chain(self.bids, self.asks) if self._is_nested else None
+        self._chain = None
         self._hot = self._is_hot()
 
     def _is_hot(self) -> bool:
@@ -202,7 +208,7 @@ class ShapeJudge(Judge):
         return (
             self.bid_sum > self._sell_over
             or self.ask_sum < self._buy_under
-            or (chain is not None and chain.crossings > 0)
+            or (chain.crossings > 0 if chain is not None else self._is_nested and crosses(self.bids, self.asks))
             or (bool(self._rare) and any(one.edge(self) > 0 for one in self._rare))
         )
 
@@ -230,6 +236,18 @@ class ShapeJudge(Judge):
             return f"buy YES of {len(bundle.counts)} markets of which one is YES, asks {total} in all"
         text = " and ".join(self.legs(bundle))
         return text if len(bundle.counts) > 1 else f"{text}, which every certain state pays"
+
+
+def crosses(bids: Iterable[int], asks: Iterable[int]) -> bool:
+    """Whether some bid is above an earlier ask."""
+    cheapest = NO_ASK
+    for bid, ask in zip(bids, asks, strict=True):
+        if bid > cheapest:
+            return True
+        # Half the time of ``min``, and every book of a scan comes by.
+        if ask < cheapest:
+            cheapest = ask
+    return False
 
 
 class Chain:
@@ -291,7 +309,8 @@ class Nested:
 
     def edge(self, judge: ShapeJudge) -> int:
         """Each bid against the cheapest ask among all easier markets."""
-        best = max(judge.chain.gaps, default=NO_BID) if judge.chain is not None else NO_BID
+        chain = judge.chain
+        best = max(chain.gaps, default=NO_BID) if chain is not None else NO_BID
         for earlier, later in self.equals:
             best = max(best, judge.bids[earlier] - judge.asks[later])
         return best

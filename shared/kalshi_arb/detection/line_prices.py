@@ -93,27 +93,24 @@ class LinePrices:
             weights[slot] = ask - shift
             weights[slot + 1] = shift - bid
         inside = bid <= self.low[place] <= ask
-        if self._broken or not inside:
-            self._mark(slot)
-            self._mark(slot + 1)
+        if not inside:
+            # What a later change mends, ``settle`` takes off.
+            self._broken.update(one for one in (slot, slot + 1) if not self._holds(one))
         return inside
 
-    def _mark(self, slot: int) -> None:
-        if self._values[self._heads[slot]] > self._values[self._tails[slot]] + self._weights[slot]:
-            self._broken.add(slot)
-        else:
-            self._broken.discard(slot)
+    def _holds(self, slot: int) -> bool:
+        return self._values[self._heads[slot]] <= self._values[self._tails[slot]] + self._weights[slot]
 
     def settle(self) -> bool:
         """Repair the vector. False when no vector fits every quote; ``breach`` then holds the bundle."""
         for slot in sorted(self._broken):
+            if self._holds(slot):
+                self._broken.discard(slot)
+                continue
             if slot >> 1 in self._fixed:
                 self._cycle = [slot]
                 return False
             weight = self._weights[slot]
-            if self._values[self._heads[slot]] <= self._values[self._tails[slot]] + weight:
-                self._broken.discard(slot)
-                continue
             # In the middle between bid and ask if it can be, so that the next small move breaks nothing.
             spread = min(weight + self._weights[slot ^ 1], _MOST_ROOM)
             if not self._tighten(slot, weight - spread // 2) and not self._tighten(slot, weight):

@@ -30,13 +30,15 @@ def propose(
 
     A bundle that gains in every state is preferred to one that gains in every certain state and breaks in a possible
     one, however much more that gains. A bundle whose edge does not survive rounding is proposed all the same, so that
-    the verifier's refusal can say what is missing. Counts are whole contracts when the books hold whole contracts.
+    the verifier's refusal can say what is missing. Counts are whole contracts when the books hold whole contracts, and
+    where some market of the group trades nothing else.
 
     :param smallest_fill: the declared smallest fill (1e-2 contracts) that fee roundings are counted with
     :raises ProofError: a market's fee cannot be computed.
     :raises SolverError: a solver ended without an optimum.
     """
-    certain = solve(group, books)
+    step = max(market.count_step for market in group.markets)
+    certain = solve(group, books, step=step)
     if certain is None:
         return ()
     trim = _Trim(group, books, precision, smallest_fill)
@@ -44,7 +46,7 @@ def propose(
     firm = trim.gain(counts, every_state=True)
     if firm < trim.gain(counts, every_state=False):
         # It earns less in a possible state: another one may earn more in all of them.
-        bundle = solve(group, books, every_state=True)
+        bundle = solve(group, books, every_state=True, step=step)
         if bundle is not None:
             other = trim.best(bundle, every_state=True)
             if trim.gain(other, every_state=True) > max(0, firm):

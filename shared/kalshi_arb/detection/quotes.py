@@ -4,6 +4,8 @@ Prices are in 1e-10 dollars for one contract: an ask is what one YES costs, a bi
 the complement) frees. The fee is the unrounded one, cut down: a lower bound of every real fee.
 """
 
+from functools import cache
+
 from kalshi_arb.detection.effective import ONE, Costs, costs_of
 from kalshi_arb.detection.prices import NO_ASK, NO_BID
 from kalshi_arb.domain.fees import MULTIPLIER_DECIMALS, FeeSchedule, Role
@@ -21,15 +23,47 @@ def lower_bound(schedule: FeeSchedule) -> FeeSchedule | None:
     return FeeSchedule(schedule.fee_type, min(schedule.multiplier, _MULTIPLIER_CAP))
 
 
-class Quote:
-    """The best levels of one market. ``known`` is false until a book was seen or since it went stale."""
+class Asks(dict[int, int]):
+    """What one YES costs by the best ask (1e-4 dollars); a dollar stands for none. Nothing costs anything without
+    ``costs``: no leg on such a market can be proved."""
 
-    __slots__ = ("_costs", "_schedule", "ask", "bid", "book_ask", "book_bid", "crossed", "known", "ticker")
+    def __init__(self, costs: Costs | None) -> None:
+        super().__init__({int(ONE_DOLLAR): NO_ASK})
+        self._costs = costs
+
+    def __missing__(self, ask: int) -> int:
+        cost = self[ask] = self._costs[ask] if self._costs is not None else NO_ASK
+        return cost
+
+
+class Bids(dict[int, int]):
+    """What selling one YES frees by the best bid (1e-4 dollars); 0 stands for none."""
+
+    def __init__(self, costs: Costs | None) -> None:
+        super().__init__({0: NO_BID})
+        self._costs = costs
+
+    def __missing__(self, bid: int) -> int:
+        freed = self[bid] = ONE - self._costs[ONE_DOLLAR - bid] if self._costs is not None else NO_BID
+        return freed
+
+
+@cache
+def _tables(schedule: FeeSchedule | None) -> tuple[Bids, Asks]:
+    costs = costs_of(schedule) if schedule is not None else None
+    return Bids(costs), Asks(costs)
+
+
+class Quote:
+    """The best levels of one market. ``known`` is false until a book was seen or since it went stale; ``bids`` and
+    ``asks`` tell what a price on the book is with its fee."""
+
+    __slots__ = ("_schedule", "ask", "asks", "bid", "bids", "book_ask", "book_bid", "crossed", "known", "ticker")
 
     def __init__(self, market: Market) -> None:
         self.ticker = market.ticker
         self._schedule = lower_bound(market.fees)
-        self._costs: Costs | None = costs_of(self._schedule) if self._schedule is not None else None
+        self.bids, self.asks = _tables(self._schedule)
         self.known = False
         self.crossed = False
         self.ask = NO_ASK
@@ -44,16 +78,13 @@ class Quote:
         if other is None:
             return
         if self._schedule is None or other.coefficient(Role.TAKER) < self._schedule.coefficient(Role.TAKER):
-            self._schedule, self._costs = other, costs_of(other)
+            self._schedule = other
+            self.bids, self.asks = _tables(other)
 
     def take(self, book_bid: int, book_ask: int) -> None:
         """Take over the best prices, both of YES; 0 and a dollar where a side is empty."""
-        costs = self._costs
-        if costs is not None:
-            if book_bid != self.book_bid:
-                self.bid = ONE - costs[ONE_DOLLAR - book_bid] if book_bid else NO_BID
-            if book_ask != self.book_ask:
-                self.ask = costs[book_ask] if book_ask < ONE_DOLLAR else NO_ASK
+        self.bid = self.bids[book_bid]
+        self.ask = self.asks[book_ask]
         self.known = True
         self.crossed = book_bid >= book_ask
         self.book_bid, self.book_ask = book_bid, book_ask

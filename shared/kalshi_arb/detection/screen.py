@@ -59,8 +59,17 @@ class Screen:
             self._judges[group.group_id] = judge
             for place, market in enumerate(group.markets):
                 watching.setdefault(market.ticker, []).append((judge, place))
-        # Who looks at each market, each with its place there.
-        self._watching = {ticker: (self._quotes[ticker], tuple(judges)) for ticker, judges in watching.items()}
+        # Who looks at each market, each with its place there; and the same without places, one tuple for all markets
+        # that the same judges look at.
+        owners: dict[tuple[Judge, ...], tuple[Judge, ...]] = {}
+        self._watching = {
+            ticker: (
+                self._quotes[ticker],
+                tuple(judges),
+                owners.setdefault(own := tuple(judge for judge, _ in judges), own),
+            )
+            for ticker, judges in watching.items()
+        }
 
     def _quote(self, market: Market) -> Quote:
         quote = self._quotes.get(market.ticker)
@@ -73,7 +82,7 @@ class Screen:
     def groups_of(self, ticker: str) -> tuple[str, ...]:
         """Ids of the groups that a market belongs to."""
         watched = self._watching.get(ticker)
-        return tuple(judge.group_id for judge, _ in watched[1]) if watched is not None else ()
+        return tuple(judge.group_id for judge in watched[2]) if watched is not None else ()
 
     def group(self, group_id: str) -> Group | None:
         """A group of the screen."""
@@ -91,7 +100,7 @@ class Screen:
         watched = self._watching.get(ticker)
         if watched is None:
             return ()
-        quote, judges = watched
+        quote, judges, _ = watched
         if quote.known and bid == quote.book_bid and ask == quote.book_ask:
             return ()
         appeared, crossed = not quote.known, quote.crossed
@@ -113,24 +122,32 @@ class Screen:
         """Take over many books at once; each judge looks at them once. ``candidates`` tells what they hold."""
         touched: list[Judge] = []
         watching = self._watching
+        seen: tuple[Judge, ...] = ()
         for book in books:
             watched = watching.get(book.ticker)
             if watched is None:
                 continue
-            quote, judges = watched
+            quote, _, judges = watched
             yes, no = book.yes_bids, book.no_bids
             # By position: a name is looked up three times as long, and this is done for every book there is.
             bid = yes[0][0] if yes else 0
             ask = ONE_DOLLAR - no[0][0] if no else ONE_DOLLAR
-            known, crossed = quote.known, quote.crossed
-            if known and bid == quote.book_bid and ask == quote.book_ask:
+            if bid < ask and quote.known and not quote.crossed:
+                if bid == quote.book_bid and ask == quote.book_ask:
+                    continue
+                # As ``take`` does: the call alone would be a tenth of the whole.
+                quote.book_bid, quote.book_ask = bid, ask
+                quote.bid, quote.ask = quote.bids[bid], quote.asks[ask]
+            else:
+                appeared, crossed = not quote.known, quote.crossed
+                quote.take(bid, ask)
+                for judge in judges:
+                    judge.unknown -= appeared
+                    judge.crossed += quote.crossed - crossed
+            if judges is seen:
                 continue
-            quote.take(bid, ask)
-            crossing = quote.crossed - crossed
-            for judge, _ in judges:
-                if crossing or not known:
-                    judge.unknown -= not known
-                    judge.crossed += crossing
+            seen = judges
+            for judge in judges:
                 if not judge.is_outdated:
                     judge.is_outdated = True
                     touched.append(judge)
@@ -143,8 +160,8 @@ class Screen:
         watched = self._watching.get(ticker)
         if watched is None or not watched[0].known:
             return
-        quote, judges = watched
-        for judge, _ in judges:
+        quote, _, judges = watched
+        for judge in judges:
             judge.unknown += 1
             judge.crossed -= quote.crossed
         quote.known = quote.crossed = False

@@ -5,11 +5,13 @@ whole numbers over one denominator (the determinant, small as long as payouts ar
 decides. Mispriced quotes cost what they are off, so the optimum is the gain of the best bundle of at most one contract
 of each market, and the multipliers of the rows are that bundle.
 
-The first attempt aims at the middle of every quote, so that the vector lasts; only when that leaves some quote behind
-is the question asked in earnest. Prices are in 1e-10 dollars.
+Where states differ in one market alone, moving shares between them moves that market's price and no other: that is
+tried first. Then the method aims at the middle of every quote, so that the vector lasts; only when that leaves some
+quote behind is the question asked in earnest. Prices are in 1e-10 dollars.
 """
 
 from collections.abc import Sequence
+from operator import le
 from typing import NamedTuple
 
 from kalshi_arb.detection.effective import ONE
@@ -20,12 +22,13 @@ _HARD = 10**9
 
 
 class _Optimum(NamedTuple):
-    """``objective``, ``prices`` and ``multipliers`` are whole numbers over ``denominator``."""
+    """``objective``, ``prices``, ``multipliers`` and the states' ``shares`` are whole numbers over ``denominator``."""
 
     objective: int
     denominator: int
     prices: list[int]
     multipliers: list[int]
+    shares: dict[int, int]
 
 
 # What a market's own columns say: how far its price is below the bid, above the ask, or from the bid up.
@@ -38,17 +41,25 @@ class StatePrices:
     :param rows: the payout of each market's YES by state, in ``parts`` of a dollar
     """
 
-    __slots__ = ("_asks", "_bids", "_breach", "_due", "_parts", "_paying", "_rows", "high", "low")
+    __slots__ = (
+        "_asks", "_bids", "_breach", "_left", "_parts", "_paying", "_rows", "_shares", "_twins", "_where",
+        "high", "low",
+    )  # fmt: skip
 
     def __init__(self, rows: Sequence[Sequence[int]], parts: int = 1) -> None:
         self._rows = tuple(dict.fromkeys(map(tuple, rows)))
         self._parts = parts
         self._paying = [[(index, pays) for index, pays in enumerate(row) if pays] for row in self._rows]
         width = len(self._rows[0])
+        self._where = [[index for index, row in enumerate(self._rows) if row[place]] for place in range(width)]
         self._bids = [NO_BID] * width
         self._asks = [NO_ASK] * width
         self._breach = TopBundle(0, 1, ())
-        self._due = True
+        self._twins = _twins(self._rows) if parts == 1 else [()] * width
+        # Of each state in 1e-10; empty where the vector is known by its rounded prices alone.
+        self._shares: list[int] = []
+        # Markets whose quote the price left.
+        self._left = set(range(width))
         self.low = [0] * width
         self.high = [0] * width
         self.settle()
@@ -57,12 +68,19 @@ class StatePrices:
         """A quote changed: what selling one YES frees and what buying one costs. Whether the price lies between."""
         self._bids[place], self._asks[place] = bid, ask
         inside = bid <= self.low[place] and self.high[place] <= ask
-        self._due = self._due or not inside
+        if not inside:
+            self._left.add(place)
         return inside
 
     def settle(self) -> bool:
         """Repair the vector. False when no vector fits every quote; ``breach`` then holds the bundle."""
-        if not self._due:
+        if not self._left:
+            return True
+        if self._shares:
+            for place in self._left:
+                self._shift(place)
+        if self._fits(self.low, self.high):
+            self._left.clear()
             return True
         bids = [max(0, bid) for bid in self._bids]
         asks = [min(ONE, ask) for ask in self._asks]
@@ -100,17 +118,52 @@ class StatePrices:
                     best = candidate
         return best
 
+    def _shift(self, place: int) -> None:
+        """Bring one price as near to the middle of its quote as states that differ in this market alone allow."""
+        low, shares = self.low, self._shares
+        bid, ask = max(0, self._bids[place]), min(ONE, self._asks[place])
+        if bid <= low[place] <= ask:
+            return
+        left = (bid + ask) // 2 - low[place]
+        for without, within in self._twins[place]:
+            source, target = (without, within) if left > 0 else (within, without)
+            moved = min(shares[source], abs(left))
+            shares[source] -= moved
+            shares[target] += moved
+            change = moved if left > 0 else -moved
+            left -= change
+            low[place] += change
+            if not left:
+                break
+        self.high[place] = low[place]
+
     def _adopt(self, found: _Optimum) -> bool:
         over = found.denominator * self._parts
-        low = [price // over for price in found.prices]
-        high = [-(-price // over) for price in found.prices]
-        if all(bid <= one for bid, one in zip(self._bids, low, strict=True)) and all(
-            ask >= one for ask, one in zip(self._asks, high, strict=True)
-        ):
-            self.low[:], self.high[:] = low, high
-            self._due = False
-            return True
-        return False
+        shares = self._whole_shares(found)
+        low = high = [sum([shares[state] for state in states]) for states in self._where] if shares else []
+        if not shares or not self._fits(low, high):
+            shares = []
+            low = [price // over for price in found.prices]
+            high = [-(-price // over) for price in found.prices]
+            if not self._fits(low, high):
+                return False
+        self._shares = shares
+        self.low[:], self.high[:] = low, high
+        self._left.clear()
+        return True
+
+    def _whole_shares(self, found: _Optimum) -> list[int]:
+        """A mixture next to the one found whose shares are whole, so that its prices are, too."""
+        if self._parts > 1:
+            return []
+        shares = [0] * len(self._rows)
+        for state, share in found.shares.items():
+            shares[state] = share // found.denominator
+        shares[max(found.shares, key=lambda state: found.shares[state])] += ONE - sum(shares)
+        return shares
+
+    def _fits(self, low: Sequence[int], high: Sequence[int]) -> bool:
+        return all(map(le, self._bids, low)) and all(map(le, high, self._asks))
 
     def _bundle(self, edge: int, denominator: int, multipliers: Sequence[int]) -> TopBundle:
         # A multiplier above 0 gains when the bid rises: it is a sale. Where the side is missing the bound is a dollar
@@ -130,6 +183,16 @@ class StatePrices:
         simplex = _Simplex(self._rows, self._paying, self._parts, bids, asks)
         simplex.minimise(_HARD if push else 1, push_at, -push)
         return simplex.optimum()
+
+
+def _twins(rows: Sequence[tuple[int, ...]]) -> list[tuple[tuple[int, int], ...]]:
+    """For each market the pairs of states that differ in it alone: where it does not pay, and where it does."""
+    numbers = {row: number for number, row in enumerate(rows)}
+    found = []
+    for place in range(len(rows[0])):
+        paired = ((number, (*row[:place], 1, *row[place + 1 :])) for row, number in numbers.items() if not row[place])
+        found.append(tuple((number, numbers[twin]) for number, twin in paired if twin in numbers))
+    return found
 
 
 class _Simplex:
@@ -186,14 +249,16 @@ class _Simplex:
     def optimum(self) -> _Optimum:
         """Where the method stands."""
         prices = [0] * self._width
+        shares: dict[int, int] = {}
         objective = 0
         for column, value in zip(self._basis, self._values(), strict=True):
             if column < self._states:
+                shares[column] = value
                 for place, pays in self._paying[column]:
                     prices[place] += pays * value
             elif (column - self._states) % 3 != _BETWEEN:
                 objective += value
-        return _Optimum(objective, self._denominator, prices, self._multipliers()[1:])
+        return _Optimum(objective, self._denominator, prices, self._multipliers()[1:], shares)
 
     def _is_between(self, column: int) -> bool:
         return column >= self._states and (column - self._states) % 3 == _BETWEEN

@@ -43,7 +43,7 @@ _FREE = Cost(0, 0)
 class Curve:
     """What one leg costs as a function of its count."""
 
-    __slots__ = ("_before", "_costs", "_fewest", "_levels", "_market", "_may_round", "_precision", "ends")
+    __slots__ = ("_before", "_costs", "_fewest", "_levels", "_market", "_precision", "ends", "step")
 
     def __init__(self, market: Market, asks: Sequence[Level], precision: Precision, smallest_fill: Count) -> None:
         self._market = market
@@ -53,6 +53,7 @@ class Curve:
         self._costs: dict[int, Cost] = {0: _FREE}
         self.ends = list(accumulate(level.size for level in asks))
         self._before = [0, *accumulate(level.price * level.size for level in asks)]
+        self.step = market.count_step
 
     @property
     def sawtooth(self) -> int:
@@ -93,8 +94,8 @@ class Curve:
         return cost
 
     def is_whole(self) -> bool:
-        """Whether every level holds whole contracts."""
-        return all(level.size % ONE_CONTRACT == 0 for level in self._levels)
+        """Whether every level holds whole contracts, or the market trades nothing else."""
+        return self.step == ONE_CONTRACT or all(level.size % ONE_CONTRACT == 0 for level in self._levels)
 
 
 def worth(payout: int, costs: Iterable[Cost]) -> int:
@@ -107,8 +108,11 @@ def worth(payout: int, costs: Iterable[Cost]) -> int:
 
 
 def step_of(curves: Iterable[Curve]) -> int:
-    """Whole contracts where the books hold whole contracts, else hundredths."""
-    return ONE_CONTRACT if all(curve.is_whole() for curve in curves) else 1
+    """Whole contracts where the books hold whole contracts or some market trades nothing else, else hundredths."""
+    every = list(curves)
+    if all(curve.is_whole() for curve in every) or any(curve.step == ONE_CONTRACT for curve in every):
+        return ONE_CONTRACT
+    return 1
 
 
 def trim_sold(curves: Sequence[Curve], sets: int) -> list[int]:
@@ -130,7 +134,7 @@ def trim_sold(curves: Sequence[Curve], sets: int) -> list[int]:
 
     chosen = counts(_search(curves, sets, step, value))
     # Where even the best is a loss, the whole sweep stays on the table so that the refusal can be explained.
-    return chosen if any(chosen) else [min(curve.depth, sets) for curve in curves]
+    return chosen if any(chosen) else [min(curve.depth, sets) // step * step for curve in curves]
 
 
 def trim_common(curves: Sequence[Curve], sets: int, payout: int) -> int:
@@ -147,7 +151,8 @@ def _good_points(curve: Curve, step: int, sets: int) -> list[tuple[int, int]]:
     points: list[tuple[int, int]] = []
     best = 0
     for end in curve.ends:
-        for count in (end - step, end):
+        whole = end // step * step
+        for count in (whole - step, whole):
             if 0 < count <= sets and _earned(curve, count) > best:
                 best = _earned(curve, count)
                 points.append((count, best))
@@ -170,7 +175,8 @@ def _best_count(curve: Curve, points: Sequence[tuple[int, int]], common: int) ->
 
 def _search(curves: Sequence[Curve], sets: int, step: int, value: Callable[[int], int]) -> int:
     """The common count with the best value: first at level ends, then stepwise below the best of them."""
-    ends = sorted({end for curve in curves for end in curve.ends if end < sets} | {sets})
+    sets -= sets % step
+    ends = sorted({end - end % step for curve in curves for end in curve.ends if step <= end < sets} | {sets})
     if len(ends) > _ENDS:
         ends = ends[:: len(ends) // _ENDS + 1] + ends[-1:]
     ranked = sorted(((value(end), -number) for number, end in enumerate(ends)), reverse=True)
@@ -250,7 +256,7 @@ class PartsTrim:
         curves = [(self._curves[contract], totals[contract] - now) for contract in self._contracts[place]]
         most = min(curve.depth - others for curve, others in curves)
         ends = {end - others for curve, others in curves for end in curve.ends} | {now, most}
-        candidates = sorted({end for end in ends if 0 < end <= most}, reverse=True)
+        candidates = sorted({end - end % self._step for end in ends if self._step <= end <= most}, reverse=True)
         if sum(count > 0 for count in counts) > 1:
             candidates.append(0)
         chosen = now

@@ -67,8 +67,8 @@ def verify(
     :param max_age_ms: the oldest a book may be, counted from when its subscription was last known alive
     :raises UnfitBookError: a leg's book is missing, crossed, too old or from the future.
     :raises DepthError: a leg's whole count is not there at its limit or better.
-    :raises ProofError: no legs, a leg twice, a market outside the group, a count of nothing, a limit off the market's
-        grid, or fees that cannot be computed.
+    :raises ProofError: no legs, a leg twice, a market outside the group, a count of nothing or off the market's step, a
+        limit off the market's grid, or fees that cannot be computed.
     """
     references = _references([leg.ticker for leg in legs], books, now_ms, max_age_ms)
     content = Certificate(
@@ -156,6 +156,11 @@ def _seen(group: Group, leg: Leg, book: BookSnapshot) -> ProvedLeg:
     market = group.markets[group.index(leg.ticker)]
     if leg.count <= 0:
         raise ProofError(f"{leg.ticker}: a count of {leg.count} is none")
+    if leg.count % market.count_step:
+        problem = "below the smallest order of" if leg.count < market.count_step else "not a multiple of"
+        raise ProofError(
+            f"{leg.ticker}: {count_to_wire(leg.count)} contracts are {problem} {count_to_wire(market.count_step)}"
+        )
     return ProvedLeg(leg, market.fees, market.grid, _walk(leg, book))
 
 

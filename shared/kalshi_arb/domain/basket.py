@@ -106,6 +106,7 @@ class BasketOrder:
     ``cost`` and ``fee`` (1e-6 dollars) are exact once ``booked``, that is, once the exchange's own fills were read;
     until then they are the worst case (limit price, highest fee). ``planned_ms`` is when it was decided: a plan that is
     not sent soon after is withdrawn. ``rejection`` says why an order was refused or did not reach the exchange.
+    ``filled_ms`` is when the last of its fills happened, by the exchange's clock; known once booked.
     """
 
     request: OrderRequest
@@ -121,6 +122,7 @@ class BasketOrder:
     booked: bool = False
     rejection: str | None = None
     planned_ms: int = 0
+    filled_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,30 @@ class LegTerms:
     grid: PriceGrid
     fees: FeeSchedule
     shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason why a basket may not trade: ``code`` is a counter's name, ``text`` says it with its figures."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreSendBound:
+    """The worst that the planned orders can do, as it was before the first of them was sent. Amounts in 1e-6 dollars.
+
+    ``loss`` (>= 0) is over every fill vector, every wave cut short and every state, with nothing unwound;
+    ``loss_unwound`` (>= 0, never above ``loss``) the same when what an incomplete basket holds is sold into the books
+    of that moment. ``cash`` is what lies on each shard at the peak of the entry, ``unwind_cash`` what unwinding may
+    need there on top, both as pairs of shard and amount.
+    """
+
+    loss: Cash
+    loss_unwound: Cash
+    cash: tuple[tuple[int, Cash], ...]
+    unwind_cash: tuple[tuple[int, Cash], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +171,10 @@ class Basket:
     it: ``terms`` per leg, and in ``payouts`` for every distinct way the group can settle the payout of one contract
     of each leg (1e-4 dollars). ``ending`` is an end that is decided but not yet carried out: whoever finds it only
     finishes it.
+
+    ``bound`` is what was computed before anything was sent, and ``exposure_bound`` its ``loss``: limits and assertions
+    compare with that one. ``findings`` are all reasons of a refusal; ``reason`` is the first one's code. ``turns``
+    counts the assessments of this attempt, and starts again with the next one: it bounds the state machine's loop.
     """
 
     basket_id: str
@@ -172,6 +202,9 @@ class Basket:
     terms: tuple[LegTerms, ...] = ()
     payouts: tuple[tuple[Price, ...], ...] = ()
     ending: BasketState | None = None
+    bound: PreSendBound | None = None
+    findings: tuple[Finding, ...] = ()
+    turns: int = 0
 
     def planned_orders(self) -> tuple[BasketOrder, ...]:
         """Orders that are decided but not sent."""
@@ -197,6 +230,10 @@ class Basket:
                 total += -order.filled if order.purpose is Purpose.UNWIND else order.filled
         return Count(total)
 
+    def last_fill_ms(self) -> int | None:
+        """When the last of its booked fills happened, by the exchange's clock (UTC milliseconds)."""
+        return max((order.filled_ms for order in self.orders if order.filled_ms is not None), default=None)
+
     def spent(self) -> Cash:
         """Cash paid for all fills, fees included, before any pair is netted."""
         return Cash(sum(order.cost + order.fee for order in self.orders))
@@ -205,3 +242,13 @@ class Basket:
 def client_order_id(basket_id: str, leg: int, number: int) -> str:
     """The id of a leg's n-th order: the same order sent again carries the same id and the exchange refuses it."""
     return f"{basket_id}-{leg}-{number}"
+
+
+FEED_MARGIN_MS = 1_000
+"""How far a book may trail what it is said to be known up to: the way of a frame, and the clocks of two processes."""
+
+
+def lease_mark_ms(basket: Basket) -> int:
+    """Up to which moment the books of an ended basket's markets may be from before its own orders (UTC milliseconds);
+    0 when it sent none. What became of every order was known when it ended, so none traded after that."""
+    return 0 if basket.first_order_ms is None else basket.updated_ms + FEED_MARGIN_MS

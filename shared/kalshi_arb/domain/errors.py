@@ -11,10 +11,13 @@ KalshiArbError
 |   |   +-- UnfitBookError     a book it rests on is missing, too old or crossed
 |   |   +-- DepthError         the books do not hold the bundle up to its limits
 |   +-- TransitionError    a basket or leg moved along a forbidden edge
+|   +-- ExplanationError   a basket's cash that its fills do not account for
 +-- SolverError            a solver ended without an optimum: says nothing about whether there is a bundle
 +-- SchemaError            a message or item of an unknown kind or version
++-- DetectionError         the detection function ended without an answer
 +-- StoreError             a table or queue refused
 |   +-- ConflictError      a conditional write lost against another writer
+|       +-- OvertakenError     what was judged is not so any more
 +-- ExchangeError          see kalshi_arb.kalshi.errors for the tree below it
 """
 
@@ -63,6 +66,10 @@ class TransitionError(DomainError):
     """A basket or an order was asked to move along a forbidden edge."""
 
 
+class ExplanationError(DomainError):
+    """A basket's cash cannot be explained: its fills are not there, not its own, or say something else than its row."""
+
+
 class SolverError(KalshiArbError):
     """A solver ended without an optimum. It is never an answer: whether there is a bundle stays unknown."""
 
@@ -71,12 +78,20 @@ class SchemaError(KalshiArbError):
     """A message or item of an unknown kind or version, or one that does not parse."""
 
 
+class DetectionError(KalshiArbError):
+    """The detection function was asked and ended without an answer, or not in time."""
+
+
 class StoreError(KalshiArbError):
     """A table, queue or other store refused or did not answer."""
 
 
 class ConflictError(StoreError):
     """A conditional write lost: somebody else changed the item first."""
+
+
+class OvertakenError(ConflictError):
+    """What a decision rests on changed before it was stored: read it again and decide anew."""
 
 
 class ExchangeError(KalshiArbError):

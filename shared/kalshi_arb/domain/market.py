@@ -6,6 +6,7 @@ from enum import Enum, unique
 
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.grid import PriceGrid
+from kalshi_arb.domain.money import HUNDREDTH, Count
 
 
 @unique
@@ -33,6 +34,12 @@ class MarketStatus(Enum):
     DISPUTED = "disputed"
     AMENDED = "amended"
     FINALIZED = "finalized"
+
+
+RESULT_STATUSES = frozenset(
+    {MarketStatus.DETERMINED, MarketStatus.DISPUTED, MarketStatus.AMENDED, MarketStatus.FINALIZED}
+)
+"""A market has a result; before the last of these it may still change, and nothing is paid."""
 
 
 @unique
@@ -88,6 +95,9 @@ class Market:
     ``collateral_return`` is the event's; ``paid_by_ms`` is when the market is expected to have been paid (expected
     expiration and settlement timer, UTC milliseconds), None when the listing does not say. No proof rests on these two:
     they are as they were when the group was formed, and do not tell one market from another.
+
+    ``count_step`` is what the size of an order must be a multiple of and at least (1e-2 contracts): a hundredth, or a
+    whole contract where the exchange says that fractions are not traded.
     """
 
     ticker: str
@@ -106,3 +116,4 @@ class Market:
     legs: tuple[ComboLeg, ...] = ()
     collateral_return: CollateralReturn = field(default=CollateralReturn.NONE, compare=False)
     paid_by_ms: int | None = field(default=None, compare=False)
+    count_step: Count = HUNDREDTH

@@ -23,6 +23,7 @@ CASH_DECIMALS = 6
 
 ONE_DOLLAR = Price(10**PRICE_DECIMALS)
 ONE_CONTRACT = Count(10**COUNT_DECIMALS)
+HUNDREDTH = Count(1)
 CASH_PER_DOLLAR = Cash(10**CASH_DECIMALS)
 
 _DECIMAL = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,12}))?\Z", re.ASCII)

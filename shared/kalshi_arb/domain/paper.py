@@ -1,25 +1,35 @@
-"""Paper trading: how an order would have filled against a visible book, by our own conservative assumption.
+"""Paper trading: how an order would have filled against visible books, by our own conservative assumption.
 
-The rule. A purchase takes resting bids of the other outcome, best first, each level at its own price, never worse than
-its limit and never more than is visible. What paper orders took from a level stays taken until the book shows more
-there than it did then, or for ``MEMORY_MS``. Each level is one fill. A crossed book fills nothing.
+The rule. An order is sent on one book and meets a later one of its own market, ``LATENCY_MS`` or more afterwards. It
+takes resting bids of the other outcome, best first, each level at its own price and never worse than its limit:
 
-What it leaves out: delay between the read and the order's arrival, orders of others that arrive at the same moment,
-and what a real order of ours would have made others do.
+- never more of a level than the later book shows, nor than the earlier one showed: what faded on the way is gone, and
+  what came on the way is for others
+- of a level that shrank on the way, as much less again: those who were taking it are ahead of us in the queue
+- what paper orders took from a level stays taken until the book shows more there than it did then, or for ``MEMORY_MS``
+- a crossed book fills nothing, and no leg's fill depends on another leg's
+
+Each level is one fill. So no fill is better than a taker of the same size would have had on the later book.
+
+What it leaves out: orders of others that arrive at the very same moment on a level that stands still, and what a real
+order of ours would have made others do.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.book import BookSnapshot, Level
 from kalshi_arb.domain.fees import FeeSchedule, Precision, charge, trade_fee
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
 from kalshi_arb.domain.portfolio import Fill, OrderRequest, Settlement, TimeInForce
 
+LATENCY_MS = 250
+"""How long an order is assumed to be under way, milliseconds."""
 ASSUMPTION = (
-    "fills are our own assumption: taker against visible depth, no queue, no impact beyond what we took ourselves"
+    f"fills are our own assumption: taker, {LATENCY_MS} ms late, against what was visible before and after, behind "
+    "those who were taking it, each leg on its own book"
 )
 MEMORY_MS = 600_000
 """How long a take is remembered at most, milliseconds."""
@@ -88,7 +98,8 @@ class PaperAccount:
         net = self.positions().get(ticker, Count(0))
         payout = yes_payout if net > 0 else Price(ONE_DOLLAR - yes_payout)
         revenue = notional(payout, Count(abs(net))) // precision * precision
-        return Settlement(ticker, yes_payout, Cash(revenue), now_ms)
+        shard = next((order.request.shard for order in self.orders if order.request.ticker == ticker), 0)
+        return Settlement(ticker, yes_payout, Cash(revenue), now_ms, shard)
 
 
 def already_taken(
@@ -112,9 +123,32 @@ def already_taken(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One market's book when an order was sent, and the one that the order met. None shows nothing."""
+
+    sent: BookSnapshot | None
+    met: BookSnapshot | None
+
+
+def reach(seen: Seen, outcome: Outcome) -> Iterator[tuple[Level, Count]]:
+    """The levels of the book that was met, best first: the price of an outcome with the size shown there, and how much
+    of it an order of that moment can take, see the rule above.
+
+    Nothing at all where a book is missing or crossed.
+    """
+    if seen.sent is None or seen.met is None or _is_crossed(seen.met):
+        return
+    before = {level.price: int(level.size) for level in seen.sent.asks(outcome)}
+    for level in seen.met.asks(outcome):
+        size, first = int(level.size), before.get(level.price, 0)
+        queue = max(0, first - size)
+        yield level, Count(max(0, min(size, first) - queue))
+
+
 def match(
     request: OrderRequest,
-    book: BookSnapshot | None,
+    seen: Seen,
     fees: FeeSchedule,
     precision: Precision,
     account: PaperAccount,
@@ -134,18 +168,21 @@ def match(
     fills: list[Fill] = []
     shown: list[Count] = []
     left, accumulator = int(request.count), Cash(0)
-    for level in () if book is None or _is_crossed(book) else book.asks(request.outcome):
+    for level, most in reach(seen, request.outcome):
         if level.price > request.limit or left == 0:
             break
         taken = already_taken(account.orders, request.ticker, request.outcome, level.price, level.size, now_ms)
-        count = Count(min(left, max(0, level.size - taken)))
+        count = Count(min(left, max(0, most - taken)))
         if count == 0:
             continue
         cost = notional(level.price, count)
         charged = charge(Cash(-cost), trade_fee(fees, level.price, count), precision, accumulator)
         accumulator = charged.accumulator
         trade_id = f"{order_id}-{len(fills)}"
-        fills.append(Fill(trade_id, order_id, request.ticker, request.outcome, count, level.price, charged.fee, now_ms))
+        fill = Fill(
+            trade_id, order_id, request.ticker, request.outcome, count, level.price, charged.fee, now_ms, request.shard
+        )
+        fills.append(fill)
         shown.append(level.size)
         left -= count
     if left and request.time_in_force is TimeInForce.FILL_OR_KILL:

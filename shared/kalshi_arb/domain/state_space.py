@@ -57,6 +57,10 @@ class State:
         return Price(ONE_DOLLAR - (self.highest or self.yes_payouts)[index])
 
 
+OBSERVED_VALUE = "observed value"
+"""What the ground is about that names the published value a group settles on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """Something a proof rests on that is no field of a market: what it is, for a person, and what it was."""
@@ -110,6 +114,11 @@ class Group:
     def event_tickers(self) -> tuple[str, ...]:
         """Every event that a market of the group belongs to."""
         return tuple(dict.fromkeys(market.event_ticker for market in self.markets))
+
+    @property
+    def observed_values(self) -> tuple[str, ...]:
+        """The published values that its markets settle on, as far as reviewed rules name them."""
+        return tuple(dict.fromkeys(ground.value for ground in self.grounds if ground.what == OBSERVED_VALUE))
 
     @property
     def edge_states(self) -> tuple[str, ...]:

@@ -10,20 +10,32 @@ from kalshi_arb.clock import Clock
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.errors import TransitionError
 from kalshi_arb.domain.money import Cash, dollars
+from kalshi_arb.domain.reservation_keys import UNTIL_END
+from kalshi_arb.execution.legs import leg_state
 from kalshi_arb.ports import Alert, AlertKind, BasketStore, Notifier, ReservationStore, StatusStore
 
-MARKET_KEY = "market#"
-EVENT_KEY = "event#"
-CASH_KEY = "cash#"
-OPEN_KEY = "open#"
-OUTLAY_KEY = "outlay#"
-_UNTIL_END = (CASH_KEY, OPEN_KEY, OUTLAY_KEY)
-# A lock or a held basket counts against the limits of its markets and its event until they settle.
+# A lock or a held basket counts against the limits of its markets until they settle.
 _HELD_ON = frozenset({BasketState.LOCK, BasketState.HELD})
 
 
+def decided(basket: Basket, state: BasketState, reason: str, worst: Cash | None, now_ms: int) -> Basket:
+    """The row with its end decided, to be saved before anything is done about it.
+
+    :param worst: cash in the worst state from the exchange's own fills and fees, None when nothing was sent
+    :param now_ms: UTC milliseconds
+    """
+    return replace(
+        basket,
+        ending=state,
+        reason=reason,
+        locked_profit=worst,
+        settled_profit=worst if state is BasketState.FLAT else None,
+        updated_ms=now_ms,
+    )
+
+
 class Ending:
-    """Brings baskets to LOCK, FLAT, HELD or REFUSED."""
+    """Brings baskets to LOCK, FLAT, HELD or REFUSED: releases, tells people, and ends the row last."""
 
     def __init__(
         self,
@@ -45,23 +57,9 @@ class Ending:
 
         :raises ConflictError: another writer was first; nothing was given back.
         """
-        return self.end(basket, BasketState.REFUSED, reason, None)
-
-    def end(self, basket: Basket, state: BasketState, reason: str, worst: Cash | None) -> Basket:
-        """Decide an end and carry it out.
-
-        :param worst: cash in the worst state from the exchange's own fills and fees, None when nothing was sent
-        :raises ConflictError: another writer was first.
-        """
-        decided = replace(
-            basket,
-            ending=state,
-            reason=reason,
-            locked_profit=worst,
-            settled_profit=worst if state is BasketState.FLAT else None,
-            updated_ms=self._clock.now_ms(),
+        return self.carry_out(
+            self._baskets.save(decided(basket, BasketState.REFUSED, reason, None, self._clock.now_ms()))
         )
-        return self.carry_out(self._baskets.save(decided))
 
     def carry_out(self, basket: Basket) -> Basket:
         """Finish a basket whose end is decided; repeating it is harmless.
@@ -72,8 +70,7 @@ class Ending:
         if state is None:
             raise TransitionError(f"no end was decided for basket {basket.basket_id}")
         if state in _HELD_ON:
-            for prefix in _UNTIL_END:
-                self._reservations.release(basket.basket_id, prefix)
+            self._reservations.release(basket.basket_id, UNTIL_END)
         else:
             self._reservations.release(basket.basket_id)
         if state is not BasketState.REFUSED:
@@ -89,7 +86,9 @@ class Ending:
 
 def _end_alert(basket: Basket, state: BasketState) -> Alert:
     worst = basket.locked_profit or Cash(0)
-    legs = ", ".join(f"{leg.ticker} {leg.outcome.value}" for leg in basket.legs)
+    legs = ", ".join(
+        f"{leg.ticker} {leg.outcome.value} {leg_state(basket, place).value}" for place, leg in enumerate(basket.legs)
+    )
     return Alert(
         alert_id=f"{basket.basket_id}-end",
         kind=AlertKind.BASKET,

@@ -2,23 +2,26 @@
 
 The basket goes on while every wave fills whole. Otherwise the best worst-state cash decides between completing what is
 missing (once per leg, at the first limit), unwinding what is in excess, and holding. Every step that is taken keeps
-the loss inside the exposure bound however it fills, so the bound holds for the whole basket by induction.
+the loss inside the exposure bound however it fills, so the bound holds for the whole basket by induction. Unwinding
+goes down a ladder of prices, with bounded rounds and a bounded time (:class:`ExecutionPolicy`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, OrderState, Purpose
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import TransitionError
 from kalshi_arb.domain.portfolio import TimeInForce
-from kalshi_arb.execution.plan import BATCH_ORDERS, WITHDRAWN, entry_orders, planned_order
+from kalshi_arb.execution.plan import BATCH_ORDERS, NOT_SENT, WITHDRAWN, entry_orders, planned_order
 from kalshi_arb.execution.policy import ExecutionPolicy
 from kalshi_arb.execution.reconcile import is_unbooked
 from kalshi_arb.execution.unwind import Step, WayOut, completion, hold, unwinds
 
 BUYING = frozenset({Purpose.ENTER, Purpose.COMPLETE})
 """Orders that a stop forbids. An unwind always may run."""
+UNWINDING = frozenset({Purpose.UNWIND})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ def decide_without_books(basket: Basket, *, stopped: bool, now_ms: int) -> Decis
 def decide(
     basket: Basket, books: Mapping[str, BookSnapshot], *, stopped: bool, now_ms: int, policy: ExecutionPolicy
 ) -> Decision:
-    """The best of holding, completing and unwinding by worst-state cash; of equals the first named.
+    """The best of holding, completing and unwinding by worst-state cash; of equals the first named. Where unwinding is
+    best, it is the best that the ladder has reached.
 
     :param books: the exchange's books as just read; a market without one offers nothing
     :param now_ms: UTC milliseconds
@@ -96,16 +100,26 @@ def decide(
         way = completion(basket, books, _buyable(basket))
         if way is not None:
             ways.append(way)
-    may_unwind = _unwind_rounds(basket) < policy.unwind_rounds
-    if may_unwind:
-        ways += unwinds(basket, books)
-    best = max(ways, key=lambda way: way.worst)
+    waited = max(0, now_ms - _last_sent(basket.orders))
+    if _never_left(basket) and waited < policy.step_ms:
+        return Wait(1, "the last wave could not be sent")
+    if _came_to_nothing(basket) and waited < policy.step_ms:
+        return Wait(1, "the last sale found nobody")
+    rounds = _unwind_rounds(basket)
+    may_unwind = rounds < policy.unwind_rounds
+    ladder = [unwinds(basket, books, step) for step in policy.unwind_steps] if may_unwind else []
+    best = max((*ways, *chain.from_iterable(ladder)), key=lambda way: way.worst)
     if best.completions:
         return Send(_orders(basket, best.completions, now_ms), BasketState.EXECUTING)
     if best.unwinds:
-        return Send(_orders(basket, best.unwinds, now_ms), BasketState.UNWINDING)
+        reached = chain.from_iterable(ladder[: 1 + rounds + waited // policy.step_ms])
+        sale = max((resting, *reached), key=lambda way: way.worst)
+        if sale.unwinds:
+            return Send(_orders(basket, sale.unwinds, now_ms), BasketState.UNWINDING)
+        return Wait(1, "a sale is worth it only further down the ladder")
     hopeful = may_unwind and resting.worst < 0 and not _is_even(basket)
-    if hopeful and now_ms - _last_sent(basket.orders) < policy.patience_ms:
+    entered = (order for order in basket.orders if order.purpose in BUYING)
+    if hopeful and now_ms - _last_sent(entered) < policy.patience_ms:
         return Wait(1, "no book offers a way to a smaller loss yet")
     return End(BasketState.HELD, _what_failed(basket))
 
@@ -122,8 +136,12 @@ def _is_untouched(basket: Basket, leg: int) -> bool:
 
 
 def _buyable(basket: Basket) -> frozenset[int]:
-    """Legs that may still be bought: each has one completion, and one that was withdrawn unsent does not count."""
-    used = {order.leg for order in basket.orders if order.purpose is Purpose.COMPLETE and order.rejection != WITHDRAWN}
+    """Legs that may still be bought: each has one completion, and one that was never sent does not count."""
+    used = {
+        order.leg
+        for order in basket.orders
+        if order.purpose is Purpose.COMPLETE and order.rejection not in (NOT_SENT, WITHDRAWN)
+    }
     return frozenset(range(len(basket.legs))) - used
 
 
@@ -136,7 +154,20 @@ def _is_even(basket: Basket) -> bool:
 
 
 def _unwind_rounds(basket: Basket) -> int:
-    return len({order.wave for order in basket.orders if order.purpose is Purpose.UNWIND})
+    sold = (order for order in basket.orders if order.purpose is Purpose.UNWIND and order.rejection != NOT_SENT)
+    return len({order.wave for order in sold})
+
+
+def _never_left(basket: Basket) -> bool:
+    """Whether nothing of the last wave reached the exchange: it costs neither a completion nor a round of sales."""
+    last = basket.next_wave() - 1
+    return all(order.rejection == NOT_SENT for order in basket.orders if order.wave == last)
+
+
+def _came_to_nothing(basket: Basket) -> bool:
+    """Whether the last wave was a sale of which nothing filled."""
+    last = [order for order in basket.orders if order.wave == basket.next_wave() - 1]
+    return all(order.purpose is Purpose.UNWIND and not order.filled for order in last)
 
 
 def _orders(basket: Basket, steps: Iterable[Step], now_ms: int) -> tuple[BasketOrder, ...]:

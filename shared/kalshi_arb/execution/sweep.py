@@ -1,4 +1,5 @@
-"""Finds baskets that nobody drives any more and has them driven again, by a new attempt that fences the old one."""
+"""Finds baskets that nobody drives any more and has them driven again, by a new attempt that fences the old one; and
+what is held for baskets that do not need it any more."""
 
 from dataclasses import dataclass, replace
 
@@ -6,18 +7,24 @@ from kalshi_arb.clock import Clock
 from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState
 from kalshi_arb.domain.errors import ConflictError
 from kalshi_arb.execution.ending import Ending
+from kalshi_arb.execution.leaks import LeakFinder
 from kalshi_arb.ports import Alert, AlertKind, BasketStore, Notifier, ReservationStore, StatusStore, Workflow
+from kalshi_arb.risk.breaker import Breaker, Cause
 
+FEED = "feed"
+FEED_SILENT_MS = 60_000
 _ROWS = 100
 _ALARMING_ATTEMPTS = frozenset({3, 10, 30, 100, 300, 1000})
 
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """Baskets whose execution was started again (or whose end was finished), and baskets given up unsent."""
+    """Baskets whose execution was started again, baskets given up unsent, and reservations and leases that were given
+    back because they belonged to no basket."""
 
     resumed: int
     abandoned: int
+    leaked: int = 0
 
 
 class Sweeper:
@@ -37,6 +44,8 @@ class Sweeper:
         status: StatusStore,
         notifier: Notifier,
         clock: Clock,
+        breaker: Breaker,
+        mode: str,
         stale_ms: int = 20_000,
         expire_ms: int = 30_000,
     ) -> None:
@@ -45,12 +54,16 @@ class Sweeper:
         self._status = status
         self._notifier = notifier
         self._clock = clock
+        self._breaker = breaker
         self._stale_ms = stale_ms
         self._expire_ms = expire_ms
         self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
+        self._leaks = LeakFinder(
+            baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock, mode=mode
+        )
 
     def run(self, drivers_ended_ms: int = 0) -> SweepReport:
-        """One pass over the live rows, those longest untouched first.
+        """One pass over the live rows, those longest untouched first, and then over what is held.
 
         :param drivers_ended_ms: whatever drove baskets is known to have ended at this moment (UTC milliseconds), so a
             row last saved before it is abandoned however young it is
@@ -61,10 +74,7 @@ class Sweeper:
             if now - row.updated_ms <= self._stale_ms and row.updated_ms >= drivers_ended_ms:
                 continue
             try:
-                if row.ending is not None:
-                    self._ending.carry_out(row)
-                    resumed += 1
-                elif row.state is BasketState.PROPOSED and now - row.created_ms > self._expire_ms:
+                if row.state is BasketState.PROPOSED and row.ending is None and now - row.created_ms > self._expire_ms:
                     self._ending.refuse(row, "expired")
                     abandoned += 1
                 else:
@@ -73,12 +83,26 @@ class Sweeper:
             except ConflictError:
                 # Somebody saved it meanwhile: it is driven after all.
                 continue
-        self._status.count("sweeper", {"resumed": resumed, "abandoned": abandoned})
-        return SweepReport(resumed, abandoned)
+        self._look_at_feed(now)
+        leaks = self._leaks.run()
+        leaked = leaks.reservations + leaks.leases
+        self._status.count(
+            "sweeper",
+            {"resumed": resumed, "abandoned": abandoned, "leaked": leaked, "sums_differ": int(leaks.sums_differ)},
+        )
+        return SweepReport(resumed, abandoned, leaked)
+
+    def _look_at_feed(self, now_ms: int) -> None:
+        """Tell the breaker of a feed that has stopped reporting, once a minute; one that never did is not meant to
+        run. A feed that says itself that it is not connected finds nothing, and waits out the exchange's pauses."""
+        feed = self._status.get(FEED)
+        updated = None if feed is None else feed.get("updated_ms")
+        if isinstance(updated, int) and now_ms - updated > FEED_SILENT_MS:
+            self._breaker.note(Cause.STALE, f"feed-{now_ms // FEED_SILENT_MS}")
 
     def _resume(self, row: Basket) -> None:
         now = self._clock.now_ms()
-        fenced = self._baskets.save(replace(row, attempt=row.attempt + 1, updated_ms=now))
+        fenced = self._baskets.save(replace(row, attempt=row.attempt + 1, turns=0, updated_ms=now))
         if fenced.attempt in _ALARMING_ATTEMPTS:
             self._notifier.publish(
                 Alert(

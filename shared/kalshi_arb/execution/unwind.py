@@ -4,17 +4,20 @@ A basket holds some part of each leg. Bringing every leg to one common share of 
 of the proved bundle (the share nought leaves nothing). Each share that some leg already has is a way out: what a leg
 holds above it is unwound by buying the opposite outcome, what it lacks may be bought once more at its first limit.
 Ways are compared by their worst-state cash in exact integers, with the books' own prices and the highest fees.
+
+Selling goes down a ladder: a way out takes only what the books bid within some distance of their best bid, and doing
+nothing is a way out too, so no step sells where holding is better.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kalshi_arb.domain.basket import Basket
+from kalshi_arb.domain.basket import Basket, OrderState, Purpose
 from kalshi_arb.domain.book import BookSnapshot, Level
 from kalshi_arb.domain.fees import order_fee_bound
 from kalshi_arb.domain.grid import PriceGrid
 from kalshi_arb.domain.market import Outcome
-from kalshi_arb.domain.money import ONE_CONTRACT, Cash, Count, Price, complement, notional
+from kalshi_arb.domain.money import ONE_CONTRACT, ONE_DOLLAR, Cash, Count, Price, ceil_div, complement, notional
 from kalshi_arb.execution.exposure import (
     Purchase,
     basket_worst_cash,
@@ -24,6 +27,9 @@ from kalshi_arb.execution.exposure import (
     worst_cash,
     worst_of_any_fill,
 )
+
+_CENT = Price(100)
+_LAST_CENT = Price(ONE_DOLLAR - _CENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,15 @@ def hold(basket: Basket) -> WayOut:
     return WayOut((), (), basket_worst_cash(basket))
 
 
-def unwinds(basket: Basket, books: Mapping[str, BookSnapshot]) -> list[WayOut]:
+def unwinds(basket: Basket, books: Mapping[str, BookSnapshot], dearer: Price) -> list[WayOut]:
     """Every way that only sells: all legs down to a common share, or one leg alone.
 
     Left out is what could, if it fills in part, leave the basket worse than both its exposure bound and doing nothing.
+
+    :param dearer: how much above the best price of the moment (1e-4 dollars) the other outcome may be bought
     """
-    plans = [_selling(basket, books, targets) for targets in _targets(basket)]
-    plans += [(step,) for targets in _plain_targets(basket) for step in _selling(basket, books, targets)]
+    plans = [_selling(basket, books, targets, dearer) for targets in _targets(basket)]
+    plans += [(step,) for targets in _plain_targets(basket) for step in _selling(basket, books, targets, dearer)]
     distinct = dict.fromkeys(plan for plan in plans if plan)
     return [_way(basket, (), plan) for plan in distinct if is_safe(basket, plan)]
 
@@ -76,11 +84,11 @@ def completion(basket: Basket, books: Mapping[str, BookSnapshot], buyable: froze
     buys = []
     for leg, target in enumerate(targets):
         missing = target - basket.leg_position(leg)
-        if missing > 0 and (step := _step(basket, books, leg, Count(missing), opposite=False)) is not None:
-            buys.append(step)
+        if missing > 0:
+            buys.append(_step(basket, leg, Count(missing), _offers(basket, books, leg)))
     if not buys or not is_safe(basket, buys):
         return None
-    return _way(basket, buys, _selling(basket, books, targets))
+    return _way(basket, buys, _selling(basket, books, targets, ONE_DOLLAR))
 
 
 def is_safe(basket: Basket, steps: Iterable[Step]) -> bool:
@@ -131,11 +139,13 @@ def _at_share(basket: Basket, share: Share, *, up: bool) -> tuple[int, ...]:
     return tuple(result)
 
 
-def _selling(basket: Basket, books: Mapping[str, BookSnapshot], targets: Sequence[int]) -> tuple[Step, ...]:
+def _selling(
+    basket: Basket, books: Mapping[str, BookSnapshot], targets: Sequence[int], dearer: Price
+) -> tuple[Step, ...]:
     steps = []
     for leg, target in enumerate(targets):
         excess = basket.leg_position(leg) - target
-        if excess > 0 and (step := _step(basket, books, leg, Count(excess), opposite=True)) is not None:
+        if excess > 0 and (step := _sale(basket, leg, Count(excess), _bids(basket, books, leg, dearer))) is not None:
             steps.append(step)
     return tuple(steps)
 
@@ -149,47 +159,91 @@ def _way(basket: Basket, buys: Sequence[Step], sales: Sequence[Step]) -> WayOut:
     return WayOut(tuple(buys), tuple(sales), worst_cash(basket.payouts, bought, opposite, spent))
 
 
-def _asks(basket: Basket, books: Mapping[str, BookSnapshot], leg: int, *, opposite: bool) -> tuple[Level, ...]:
+def _offers(basket: Basket, books: Mapping[str, BookSnapshot], leg: int) -> tuple[Level, ...]:
+    """What of a leg can be bought at its first limit."""
     planned = basket.legs[leg]
     book = books.get(planned.ticker)
-    if book is None:
-        return ()
-    asks = book.asks(outcome_of(planned, opposite=opposite))
-    return asks if opposite else tuple(level for level in asks if level.price <= planned.limit)
+    asks = () if book is None else book.asks(planned.outcome)
+    return tuple(level for level in asks if level.price <= planned.limit)
+
+
+def _bids(basket: Basket, books: Mapping[str, BookSnapshot], leg: int, dearer: Price) -> tuple[Level, ...]:
+    """What a sale of a leg can take, as purchases of its other outcome, no more than ``dearer`` above the best."""
+    planned = basket.legs[leg]
+    book = books.get(planned.ticker)
+    asks = () if book is None else book.asks(outcome_of(planned, opposite=True))
+    return tuple(level for level in asks if level.price <= asks[0].price + dearer)
 
 
 def _reach(basket: Basket, books: Mapping[str, BookSnapshot], leg: int) -> int:
-    depth = sum(level.size for level in _asks(basket, books, leg, opposite=False))
+    depth = sum(level.size for level in _offers(basket, books, leg))
     return min(int(basket.legs[leg].count), basket.leg_position(leg) + depth)
 
 
-def _step(basket: Basket, books: Mapping[str, BookSnapshot], leg: int, count: Count, *, opposite: bool) -> Step | None:
-    """Buy as much of ``count`` as the book offers; None when that is nothing.
+def _step(basket: Basket, leg: int, count: Count, offers: Iterable[Level]) -> Step:
+    """Buy ``count``, of which at least that much is offered, at the leg's first limit."""
+    taken, _ = _take(offers, count)
+    return Step(Purchase(leg, False, count, basket.legs[leg].limit), _cost(basket, leg, taken))
 
-    A completion keeps its leg's first limit, an unwind takes the dearest level that it needs.
+
+def _sale(basket: Basket, leg: int, count: Count, bids: Sequence[Level]) -> Step | None:
+    """Sell as much of ``count`` as is bid for, limited by the dearest level that it needs; None when that is nothing.
+
+    The limit is that level's price or the whole cent above it. A grid may become coarser while the basket lives, and
+    whole cents are on every grid that the exchange has, so they come first wherever one is left below the dollar. After
+    a refusal it is the other one's turn: the price on the grid that the basket knows, or at a dollar's edge what 99
+    cents reach.
     """
-    terms, rules = basket.terms[leg], fee_rules(basket)
-    taken: list[tuple[Price, Count]] = []
-    left = int(count)
-    for level in _asks(basket, books, leg, opposite=opposite):
-        if left <= 0:
-            break
-        part = min(left, int(level.size))
-        taken.append((level.price, Count(part)))
-        left -= part
+    legal = _legal_limits(basket, leg, count, bids)
+    if not legal:
+        return None
+    limit = legal[_refused_sales(basket, leg) % len(legal)]
+    taken, left = _take((level for level in bids if level.price <= limit), count)
     if not taken:
         return None
-    planned = basket.legs[leg]
-    limit = _legal_limit(terms.grid, planned.outcome.other, taken[-1][0]) if opposite else planned.limit
-    if limit is None:
-        return None
-    fee = order_fee_bound(terms.fees, taken, rules.precision, rules.smallest_fill)
-    cost = Cash(sum(notional(price, part) for price, part in taken) + fee)
-    return Step(Purchase(leg, opposite, Count(count - left), limit), cost)
+    return Step(Purchase(leg, True, Count(count - left), limit), _cost(basket, leg, taken))
 
 
-def _legal_limit(grid: PriceGrid, outcome: Outcome, price: Price) -> Price | None:
-    """The lowest legal limit that reaches ``price``. Grids are stated in YES prices."""
+def _take(levels: Iterable[Level], count: int) -> tuple[list[tuple[Price, Count]], int]:
+    """The levels that a purchase of ``count`` takes, and how much they leave of it."""
+    taken: list[tuple[Price, Count]] = []
+    for level in levels:
+        if count <= 0:
+            break
+        part = min(count, int(level.size))
+        taken.append((level.price, Count(part)))
+        count -= part
+    return taken, count
+
+
+def _cost(basket: Basket, leg: int, taken: Sequence[tuple[Price, Count]]) -> Cash:
+    rules = fee_rules(basket)
+    fee = order_fee_bound(basket.terms[leg].fees, taken, rules.precision, rules.smallest_fill)
+    return Cash(sum(notional(price, part) for price, part in taken) + fee)
+
+
+def _legal_limits(basket: Basket, leg: int, count: Count, bids: Sequence[Level]) -> list[Price]:
+    """Limits for a sale, the one to try first in front."""
+    taken, _ = _take(bids, count)
+    if not taken:
+        return []
+    dearest = taken[-1][0]
+    known = _at_or_above(basket.terms[leg].grid, basket.legs[leg].outcome.other, dearest)
+    cent = Price(ceil_div(dearest, _CENT) * _CENT)
+    limits = [known, _LAST_CENT] if cent > _LAST_CENT else [cent, known]
+    return list(dict.fromkeys(limit for limit in limits if limit is not None))
+
+
+def _refused_sales(basket: Basket, leg: int) -> int:
+    """How often the exchange refused a sale of this leg."""
+    return sum(
+        order.leg == leg and order.purpose is Purpose.UNWIND and order.state is OrderState.REJECTED
+        for order in basket.orders
+    )
+
+
+def _at_or_above(grid: PriceGrid, outcome: Outcome, price: Price) -> Price | None:
+    """The lowest price on the grid that reaches ``price``. Grids are stated in YES prices."""
     if outcome is Outcome.YES:
         return grid.at_or_above(price)
     wire = grid.at_or_below(complement(price))

@@ -5,27 +5,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kalshi_arb.clock import Clock
-from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketOrder, BasketState, OrderState
+from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketOrder, BasketState, OrderState, Purpose
 from kalshi_arb.domain.errors import ConflictError, ExchangeError
 from kalshi_arb.domain.portfolio import OrderReport
-from kalshi_arb.execution.control import read_control
+from kalshi_arb.execution.conflicts import undisturbed
+from kalshi_arb.execution.control import buying_stopped, orders_forbidden
 from kalshi_arb.execution.machine import BUYING
-from kalshi_arb.execution.plan import moved
+from kalshi_arb.execution.plan import NOT_SENT, moved
 from kalshi_arb.execution.policy import ExecutionPolicy
 from kalshi_arb.execution.reconcile import reported
 from kalshi_arb.kalshi.errors import RejectedError, RetryableError
 from kalshi_arb.ports import BasketStore, StatusStore, Trading
 
-NOT_SENT = "not_sent"
-"""Recorded on an order that provably never left: the exchange refused to take the request, or it came too late."""
-
-_CONFLICT_TRIES = 4
-
 
 class WaveExecutor:
-    """Second task of a basket's state machine.
+    """Tasks ExecuteWave and Unwind of a basket's state machine, which differ in what they may send and in nothing else:
+    so that the one can be forbidden from outside while the other goes on.
 
-    :param unwinding: places what gives a position up, which may spend what the rate limit keeps back for it
+    :param trading: places the orders; for unwinds one that may spend what the rate limit keeps back for them
+    :param purposes: what this one sends
     """
 
     def __init__(
@@ -33,14 +31,14 @@ class WaveExecutor:
         *,
         baskets: BasketStore,
         trading: Trading,
-        unwinding: Trading,
+        purposes: frozenset[Purpose],
         status: StatusStore,
         clock: Clock,
         policy: ExecutionPolicy | None = None,
     ) -> None:
         self._baskets = baskets
         self._trading = trading
-        self._unwinding = unwinding
+        self._purposes = purposes
         self._status = status
         self._clock = clock
         self._policy = policy or ExecutionPolicy()
@@ -48,12 +46,12 @@ class WaveExecutor:
     def run(self, basket_id: str, attempt: int, wave: int) -> int:
         """Send the planned orders of one wave in one batch and record what came back; returns how many were sent.
 
-        Sends nothing when there is nothing planned, the attempt is not the row's, an order's outcome is still open,
-        the plan is too old, or a stop forbids it; assessment then decides anew.
+        Sends nothing when there is nothing planned, the plan is not for this one to send, the attempt is not the row's,
+        an order's outcome is still open, the plan is too old, or a stop forbids it; assessment then decides anew.
 
         :raises ConflictError: other writers kept being first, and nothing was sent.
         """
-        sending = self._take(basket_id, attempt, wave)
+        sending = undisturbed(lambda: self._take(basket_id, attempt, wave))
         if sending is None:
             return 0
         orders = [order for order in sending.orders if order.wave == wave and order.state is OrderState.SENT]
@@ -75,31 +73,33 @@ class WaveExecutor:
         return sum(order.rejection != NOT_SENT for order in after)
 
     def _take(self, basket_id: str, attempt: int, wave: int) -> Basket | None:
-        """The row with the wave's orders marked as sent, or None when nothing may be sent."""
-        for tries in range(1, _CONFLICT_TRIES + 1):
-            row = self._baskets.get(basket_id)
-            if row is None or not self._may_send(row, attempt, wave):
-                return None
-            try:
-                return self._mark_sent(row, wave)
-            except ConflictError:
-                if tries == _CONFLICT_TRIES:
-                    raise
-        return None
+        """The row with the wave's orders marked as sent, or None when nothing may be sent.
 
-    def _may_send(self, row: Basket, attempt: int, wave: int) -> bool:
+        The sending time is from before the stops are read: so the window in which the orders may leave bounds how long
+        after a stop one may still leave.
+        """
+        now = self._clock.now_ms()
+        row = self._baskets.get(basket_id)
+        if row is None or not self._may_send(row, attempt, wave, now):
+            return None
+        return self._mark_sent(row, wave, now)
+
+    def _may_send(self, row: Basket, attempt: int, wave: int, now: int) -> bool:
+        """Whether the wave may leave. That an older attempt sends nothing only saves it the trouble: a plan is sent by
+        whoever is first to mark it in the row, which the row's revision lets happen once, and is accounted for by the
+        attempt of the row, whoever sent it."""
         planned = [order for order in row.planned_orders() if order.wave == wave]
         if not planned or row.attempt != attempt or row.state not in LIVE_STATES or row.ending is not None:
             return False
-        if row.has_open_orders():
+        if row.has_open_orders() or any(order.purpose not in self._purposes for order in planned):
             return False
-        now = self._clock.now_ms()
         if any(now - order.planned_ms > self._policy.plan_fresh_ms for order in planned):
             return False
-        return not (any(order.purpose in BUYING for order in planned) and read_control(self._status).stopped)
+        buying = any(order.purpose in BUYING for order in planned)
+        forbidden = buying_stopped(self._status, now, row.mode) if buying else orders_forbidden(self._status, now)
+        return forbidden is None
 
-    def _mark_sent(self, row: Basket, wave: int) -> Basket:
-        now = self._clock.now_ms()
+    def _mark_sent(self, row: Basket, wave: int, now: int) -> Basket:
         return self._baskets.save(
             replace(
                 row,
@@ -117,13 +117,12 @@ class WaveExecutor:
 
     def _send(self, basket: Basket, orders: Sequence[BasketOrder]) -> list[BasketOrder]:
         """One batch to the exchange, and each order as its answer leaves it."""
-        if self._clock.now_ms() - (orders[0].sent_ms or 0) > self._policy.send_window_ms:
+        leave_by_ms = (orders[0].sent_ms or 0) + self._policy.send_window_ms
+        if self._clock.now_ms() > leave_by_ms:
             # Absence is judged from the sending time in the row: an order that leaves later could be missed.
             return [moved(order, OrderState.ABSENT, rejection=NOT_SENT, booked=True) for order in orders]
-        opens = any(order.purpose in BUYING for order in orders)
-        trading = self._trading if opens else self._unwinding
         try:
-            reports = trading.place([order.request for order in orders])
+            reports = self._trading.place([order.request for order in orders], leave_by_ms)
         except RetryableError:
             return [moved(order, OrderState.ABSENT, rejection=NOT_SENT, booked=True) for order in orders]
         except RejectedError as refused:

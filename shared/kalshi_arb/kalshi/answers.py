@@ -101,6 +101,11 @@ def leaves_open(code: str) -> bool:
     return "partially_filled" in lowered or lowered in _INSIDE
 
 
+def is_kill(code: str) -> bool:
+    """Whether a refusal only says that a fill-or-kill found too little to trade with."""
+    return code.lower() in _KILLED
+
+
 def refusal_of_order(code: str, status: int | None) -> str:
     """The code of a refused order, the forms of "this client order id exists" made one.
 
@@ -112,7 +117,7 @@ def refusal_of_order(code: str, status: int | None) -> str:
     lowered = code.lower()
     if leaves_open(code):
         raise UnknownOutcomeError(f"the exchange refused an order with {code}: part of it may have traded")
-    if lowered in _KILLED or lowered in _MISMATCHES:
+    if is_kill(code) or lowered in _MISMATCHES:
         return code
     if status == HTTPStatus.CONFLICT or "already_exists" in lowered or "duplicate" in lowered:
         return ORDER_ALREADY_EXISTS

@@ -14,8 +14,16 @@ from kalshi_arb.domain.errors import DomainError
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.grid import Band, PriceGrid
 from kalshi_arb.domain.listing import EventListing, ListedMarket
-from kalshi_arb.domain.market import CollateralReturn, ComboLeg, Market, MarketStatus, Outcome, StrikeType
-from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
+from kalshi_arb.domain.market import (
+    RESULT_STATUSES,
+    CollateralReturn,
+    ComboLeg,
+    Market,
+    MarketStatus,
+    Outcome,
+    StrikeType,
+)
+from kalshi_arb.domain.money import HUNDREDTH, ONE_CONTRACT, ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.portfolio import Fill, OrderReport, Settlement
 from kalshi_arb.kalshi.errors import WireFormatError
 from kalshi_arb.kalshi.fee_reads import EventFees
@@ -118,6 +126,7 @@ def _to_market(wire: MarketWire, event: EventWire, fees: FeeSchedule) -> Market:
         legs=tuple(_to_leg(leg, wire.ticker) for leg in wire.mve_selected_legs or ()),
         collateral_return=_collateral_return(event.collateral_return_type),
         paid_by_ms=_paid_by_ms(wire),
+        count_step=ONE_CONTRACT if wire.fractional_trading_enabled is False else HUNDREDTH,
     )
 
 
@@ -228,7 +237,10 @@ def to_fill(wire: FillWire) -> Fill:
     if created_ms is None:
         raise WireFormatError(f"fill {wire.trade_id}: it tells no time")
     price = wire.yes_price_dollars if outcome is Outcome.YES else wire.no_price_dollars
-    return Fill(wire.trade_id, wire.order_id, wire.ticker, outcome, wire.count_fp, price, wire.fee_cost, created_ms)
+    return Fill(
+        wire.trade_id, wire.order_id, wire.ticker, outcome, wire.count_fp, price, wire.fee_cost, created_ms,
+        wire.exchange_index or 0,
+    )  # fmt: skip
 
 
 def to_settlement(wire: SettlementWire) -> Settlement:
@@ -247,7 +259,9 @@ def to_settlement(wire: SettlementWire) -> Settlement:
         raise WireFormatError(f"settlement of {wire.ticker}: result {wire.market_result!r}, value {wire.value!r}")
     if wire.revenue < 0:
         raise WireFormatError(f"settlement of {wire.ticker}: revenue {wire.revenue}")
-    return Settlement(wire.ticker, payout, Cash(wire.revenue * _CASH_PER_CENT), wire.settled_time)
+    return Settlement(
+        wire.ticker, payout, Cash(wire.revenue * _CASH_PER_CENT), wire.settled_time, wire.exchange_index or 0
+    )  # fmt: skip
 
 
 def to_state(wire: MarketWire) -> MarketState:
@@ -256,14 +270,15 @@ def to_state(wire: MarketWire) -> MarketState:
     :raises WireFormatError: an unknown status, or a finalized market that names no payout.
     """
     status = market_status(wire)
-    if status is not MarketStatus.FINALIZED:
-        return MarketState(wire.ticker, wire.event_ticker, status, None)
     payout = wire.settlement_value_dollars
     if payout is None:
         payout = {"yes": ONE_DOLLAR, "no": Price(0)}.get(wire.result)
+    if status is not MarketStatus.FINALIZED:
+        result = payout if status in RESULT_STATUSES else None
+        return MarketState(wire.ticker, wire.event_ticker, status, None, wire.close_time, result)
     if payout is None:
         raise WireFormatError(f"market {wire.ticker} is finalized with result {wire.result!r} and no value")
-    return MarketState(wire.ticker, wire.event_ticker, status, payout)
+    return MarketState(wire.ticker, wire.event_ticker, status, payout, wire.close_time, payout)
 
 
 def to_balances(reply: BalanceReply) -> dict[int, Cash]:

@@ -1,4 +1,4 @@
-"""``ports.Listings`` and ``ports.MarketTerms`` on the REST API."""
+"""``ports.Listings``, ``ports.Venue`` and ``ports.MarketTerms`` on the REST API."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,10 @@ from kalshi_arb.domain.listing import EventListing
 from kalshi_arb.kalshi.client import RestClient
 from kalshi_arb.kalshi.errors import RejectedError, WireFormatError
 from kalshi_arb.kalshi.fee_reads import FeeReads
+from kalshi_arb.kalshi.hours import closes_ms
 from kalshi_arb.kalshi.mapping import is_quoted, to_book, to_listing, to_state
 from kalshi_arb.kalshi.markets import BOOKS_PER_CALL, Markets
-from kalshi_arb.kalshi.models.market import MarketWire, SeriesWire
+from kalshi_arb.kalshi.models.market import MarketWire, ScheduleWire, SeriesWire
 from kalshi_arb.ports import ListingChanges, MarketState
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ COMBO_EVENTS = 25
 _EVENTS_PER_CALL = 100
 # Above this many unknown ones the series are read in one reply of megabytes.
 _SERIES_ONE_BY_ONE = 12
+_KEEP_SCHEDULE_MS = 300_000
 
 
 class KalshiMarketData:
@@ -34,6 +36,7 @@ class KalshiMarketData:
     def __init__(self, client: RestClient, clock: Clock) -> None:
         self._markets = Markets(client)
         self._clock = clock
+        self._schedule: tuple[int, ScheduleWire] | None = None
         self.skipped: dict[str, int] = {}
 
     def open_events(self, series_tickers: Sequence[str] = ()) -> Iterator[EventListing]:
@@ -179,6 +182,16 @@ class KalshiMarketData:
                 if wire.ticker in chunk:
                     states[wire.ticker] = to_state(wire)
         return states
+
+    def closes_ms(self, now_ms: int) -> int | None:
+        """When the exchange next stops trading by its schedule, which is read every few minutes; ``now_ms`` itself
+        while it is closed, None when nothing is announced for a week. UTC milliseconds.
+
+        :raises ExchangeError: the schedule cannot be read.
+        """
+        if self._schedule is None or not 0 <= now_ms - self._schedule[0] < _KEEP_SCHEDULE_MS:
+            self._schedule = (now_ms, self._markets.schedule())
+        return closes_ms(self._schedule[1], now_ms)
 
     def market_fees(self, event_ticker: str) -> dict[str, FeeSchedule]:
         """What each of the event's markets charges now: its waiver, else the event's override or its series' schedule.

@@ -1,8 +1,10 @@
 """``ports.Trading`` on the REST API. Everything sent is fill-or-kill or immediate-or-cancel."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
-from kalshi_arb.domain.errors import ExchangeError
+from kalshi_arb.domain.errors import ExchangeError, StoreError
 from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.portfolio import Fill, OrderReport, OrderRequest, Settlement
 from kalshi_arb.kalshi.answers import TOO_MANY_REQUESTS, refusal_of_order
@@ -11,10 +13,11 @@ from kalshi_arb.kalshi.errors import AuthError, RejectedError, RetryableError, U
 from kalshi_arb.kalshi.mapping import to_balances, to_fill, to_report, to_settlement
 from kalshi_arb.kalshi.markets import Markets
 from kalshi_arb.kalshi.models.orders import PlacedWire
+from kalshi_arb.kalshi.order_caps import OrderCaps
 from kalshi_arb.kalshi.orders import Orders
 from kalshi_arb.kalshi.portfolio import Portfolio
 from kalshi_arb.kalshi.rate_limit import Use
-from kalshi_arb.kalshi.requests import purchase
+from kalshi_arb.kalshi.requests import NewOrder, purchase
 
 FILL_TICKERS_PER_CALL = 100
 # Above this many tickers one unfiltered listing is cheaper than a call for each: orders filter by one ticker only.
@@ -27,15 +30,17 @@ class KalshiTrading:
     """Our own orders, fills and cash in domain terms.
 
     :param use: what its orders are for: only cancels and unwinds may spend the tokens that are kept back
+    :param caps: the order groups that its orders belong to; None for none, as an unwind must run whatever was bought
     """
 
-    def __init__(self, client: RestClient, use: Use = Use.OPENING) -> None:
+    def __init__(self, client: RestClient, use: Use = Use.OPENING, caps: OrderCaps | None = None) -> None:
         self._orders = Orders(client)
+        self._caps = caps
         self._portfolio = Portfolio(client)
         self._markets = Markets(client)
         self._use = use
 
-    def place(self, orders: Sequence[OrderRequest]) -> list[OrderReport]:
+    def place(self, orders: Sequence[OrderRequest], leave_by_ms: int | None = None) -> list[OrderReport]:
         """Send one order, or several as one batch; one report per order, in order.
 
         A definite refusal is a report with the exchange's code (a killed fill-or-kill is one). A duplicate client
@@ -48,17 +53,39 @@ class KalshiTrading:
         if not orders:
             return []
         placed: Sequence[PlacedWire | ExchangeError]
+        asked = self._asked(orders, leave_by_ms)
         try:
-            if len(orders) == 1:
-                placed = [self._orders.create(purchase(orders[0]), self._use)]
+            if len(asked) == 1:
+                placed = [self._orders.create(asked[0], self._use)]
             else:
-                placed = self._orders.create_batch([purchase(order) for order in orders], self._use)
+                placed = self._orders.create_batch(asked, self._use)
         except AuthError:
             raise
         except RejectedError as error:
             code = refusal_of_order(error.code, error.status)
+            self._note_refusals(orders, [error] * len(orders))
             return [OrderReport(order.client_order_id, None, Count(0), code) for order in orders]
+        self._note_refusals(orders, placed)
         return [_report(order, wire) for order, wire in zip(orders, placed, strict=True)]
+
+    def _asked(self, orders: Sequence[OrderRequest], leave_by_ms: int | None) -> list[NewOrder]:
+        if self._caps is None:
+            return [purchase(order) for order in orders]
+        groups = self._caps.groups_of({order.shard for order in orders}, leave_by_ms)
+        return [replace(purchase(order), group_id=groups[order.shard]) for order in orders]
+
+    def _note_refusals(self, orders: Sequence[OrderRequest], answers: Sequence[PlacedWire | ExchangeError]) -> None:
+        if self._caps is None:
+            return
+        refused = {
+            (order.shard, answer.code)
+            for order, answer in zip(orders, answers, strict=True)
+            if isinstance(answer, RejectedError)
+        }
+        for shard, code in sorted(refused):
+            # The answers stand whether or not this can be kept: the next refusal says it again.
+            with suppress(StoreError):
+                self._caps.note_refusal(shard, code)
 
     def find_orders(self, tickers: Sequence[str], since_ms: int) -> dict[str, OrderReport]:
         """Our orders on these markets since then (with a margin of seconds), by client order id. Reads lag writes:

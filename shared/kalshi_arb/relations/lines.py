@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from kalshi_arb.domain.errors import ProofError
 from kalshi_arb.domain.listing import EventListing, ListedMarket
 from kalshi_arb.domain.relation import Relation
-from kalshi_arb.domain.state_space import Basis, Family, Ground, Group
+from kalshi_arb.domain.state_space import OBSERVED_VALUE, Basis, Family, Ground, Group
 from kalshi_arb.relations.assembly import (
     LARGEST_GROUP,
     Formed,
@@ -198,7 +198,7 @@ def _group(
         *(ground for ground in edges.grounds if all(ground.what != entry.name for entry in part.entries)),
     ]
     if part.observable is not None:
-        grounds.append(Ground("observed value", str(part.observable)))
+        grounds.append(Ground(OBSERVED_VALUE, str(part.observable)))
     marks: list[object] = [[cell.name, cell.basis.value, f"{cell.payers:x}"] for cell in cells]
     marks += [[state.name, state.basis.value] for state in edges.states]
     return make_group(

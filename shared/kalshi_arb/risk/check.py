@@ -1,96 +1,80 @@
 """Size to the limits, prove again, reserve, plan: the last gate before money moves.
 
-The proof rests on books read from the exchange at this moment, never on stored copies. Everything may be repeated: a
-basket that is reserved already is judged again and keeps its reservation, one that trades already is let through
-untouched, so that its execution can be resumed.
+The proof rests on books read from the exchange at this moment, never on stored copies. Every check runs, so a refusal
+names all its reasons. Everything may be repeated: a basket that is reserved already is judged again and keeps its
+reservation, one that trades already is let through untouched, so that its execution can be resumed.
+
+No dollar is reserved twice, although a balance is older than the reservation that rests on it. A basket that was live
+all the time between the two still holds whatever it has spent of that balance. One that gave its cash back in between
+is seen, because the reservation requires that nothing was given back since before the balance was read: then
+everything is read and judged again. And one that gave its cash back before had to wait until the exchange's reads were
+past its last fill, so that the balance shows what it spent (:mod:`kalshi_arb.execution.assess`).
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum, unique
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.detection.verify import verify
-from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, LegTerms
+from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, Finding
 from kalshi_arb.domain.book import BookSnapshot
-from kalshi_arb.domain.errors import (
-    ConflictError,
-    DepthError,
-    ExchangeError,
-    KalshiArbError,
-    ProofError,
-    UnfitBookError,
-)
+from kalshi_arb.domain.errors import OvertakenError, ProofError, UnfitBookError
 from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
+from kalshi_arb.domain.reservation_keys import MOST_ITEMS, items_of
 from kalshi_arb.domain.state_space import Group
-from kalshi_arb.execution.control import read_control
-from kalshi_arb.execution.ending import CASH_KEY, EVENT_KEY, MARKET_KEY, OPEN_KEY, OUTLAY_KEY, Ending
-from kalshi_arb.execution.exposure import FeeRules, highest_cost, leg_payouts, leg_terms, split_overhead, worst_loss
-from kalshi_arb.execution.plan import entry_orders, plan_waves
-from kalshi_arb.ports import BasketStore, GroupStore, MarketData, Notifier, ReservationStore, StatusStore, Trading
+from kalshi_arb.execution.arming import Terms
+from kalshi_arb.execution.conflicts import undisturbed
+from kalshi_arb.execution.ending import Ending
+from kalshi_arb.execution.exposure import FeeRules
+from kalshi_arb.execution.plan import entry_orders
+from kalshi_arb.execution.policy import ExecutionPolicy
+from kalshi_arb.ports import (
+    BasketStore,
+    GroupStore,
+    LedgerStore,
+    Notifier,
+    ReservationStore,
+    StatusStore,
+    Trading,
+    Venue,
+)
 from kalshi_arb.relations.approvals import judged
+from kalshi_arb.risk import checks
+from kalshi_arb.risk.account import equity
+from kalshi_arb.risk.facts import FactReader, Facts
 from kalshi_arb.risk.limits import Limits
-from kalshi_arb.risk.sizing import largest_that_fits
-from kalshi_arb.settings import Mode
+from kalshi_arb.risk.needs import Need, Purse, lacking, needs
+from kalshi_arb.risk.planned import completion_overhead, planned
+from kalshi_arb.risk.refusals import Refusal, finding
+from kalshi_arb.risk.sizing import largest_that_fits, smallest_copy
 
 _HOLDING_NOTHING = frozenset({BasketState.REFUSED, BasketState.FLAT, BasketState.SETTLED})
-_CONFLICT_TRIES = 4
-
-
-@unique
-class Refusal(StrEnum):
-    """Why nothing was sent. The words are also counters, and shown to people."""
-
-    STOPPED = "stopped"
-    MODE = "mode"
-    NOT_ARMED = "not_armed"
-    SMALLEST_FILL_NOT_DECLARED = "smallest_fill_not_declared"  # a cent account trades only on a declared one
-    GROUP_GONE = "group_gone"
-    GROUP_SUSPENDED = "group_suspended"
-    FINGERPRINT_CHANGED = "fingerprint_changed"
-    SAME_MARKET_TWICE = "same_market_twice"
-    EXCHANGE = "exchange"  # it could not be read
-    FEES_CHANGED = "fees_changed"  # a market charges something else than when its group was found
-    UNFIT_BOOK = "unfit_book"  # a book is missing, crossed or out of order
-    DEPTH = "depth"  # the quantity is not there any more at the limit prices
-    UNPROVABLE = "unprovable"
-    NOT_APPROVED = "not_approved"  # proved only if what nobody has approved is true
-    NOT_PROVED = "not_proved"
-    MIN_PROFIT = "min_profit"
-    MAX_OUTLAY_PER_BASKET = "max_outlay_per_basket"
-    MAX_LOSS_PER_BASKET = "max_loss_per_basket"
-    MAX_EXPOSURE_PER_MARKET = "max_exposure_per_market"
-    MAX_EXPOSURE_PER_EVENT = "max_exposure_per_event"
-    MAX_OPEN_OUTLAY = "max_open_outlay"
-    MAX_OPEN_BASKETS = "max_open_baskets"
-    BALANCE = "balance"
-
-
-_REASON_OF_KEY = {
-    MARKET_KEY: Refusal.MAX_EXPOSURE_PER_MARKET,
-    EVENT_KEY: Refusal.MAX_EXPOSURE_PER_EVENT,
-    CASH_KEY: Refusal.BALANCE,
-    OPEN_KEY: Refusal.MAX_OPEN_BASKETS,
-    OUTLAY_KEY: Refusal.MAX_OPEN_OUTLAY,
-}
+_JUDGEMENTS = 4
+_PAUSE_S = 0.02
+RESUMED = "resumed"
+"""The reason of an answer on a basket that trades already: it is assessed before anything is sent for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RiskAnswer:
-    """Whether the basket may trade; ``wave`` is the wave to execute next, which may have nothing left to send."""
+    """Whether the basket may trade; ``wave`` is the wave to execute next. Of a resumed basket none was handed out yet
+    in this attempt: its wave is 0, which was sent long ago. ``reason`` is the code of the first finding."""
 
     accepted: bool
     reason: str
     wave: int
 
 
-class _RefusedError(KalshiArbError):
-    def __init__(self, reason: Refusal) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """A basket planned at the size to trade, or, with ``findings``, at the smallest there is."""
+
+    row: Basket
+    findings: tuple[Finding, ...]
 
 
 class RiskCheck:
@@ -99,7 +83,10 @@ class RiskCheck:
     :param mode: the mode of this deployment; a basket of another mode never trades here
     :param smallest_fill: the declared smallest fill (1e-2 contracts) that fee bounds rest on
     :param may_trade_on_its_fees: False for an account that may look but not trade, because nobody declared that size
+    :param write_tokens: write-rate tokens that live baskets may hold together to complete and to unwind
     :param limits: reads the operator's limits; asked at every check, so that a change takes effect
+    :param netting: whether the account gets collateral back across the markets of an event
+    :param terms: what is deployed, for which an arming must have been made; None where no real money moves
     """
 
     def __init__(
@@ -107,7 +94,8 @@ class RiskCheck:
         *,
         baskets: BasketStore,
         groups: GroupStore,
-        market_data: MarketData,
+        ledger: LedgerStore,
+        market_data: Venue,
         trading: Trading,
         reservations: ReservationStore,
         status: StatusStore,
@@ -117,37 +105,40 @@ class RiskCheck:
         precision: Precision,
         smallest_fill: Count,
         may_trade_on_its_fees: bool,
+        write_tokens: int,
         limits: Callable[[], Limits],
+        terms: Callable[[], Terms | None],
+        policy: ExecutionPolicy | None = None,
+        netting: Netting = Netting.OFF,
     ) -> None:
         self._baskets = baskets
-        self._groups = groups
-        self._market_data = market_data
-        self._trading = trading
         self._reservations = reservations
         self._status = status
         self._clock = clock
         self._mode = mode
         self._rules = FeeRules(precision, smallest_fill)
         self._may_trade_on_its_fees = may_trade_on_its_fees
-        self._limits = limits
+        self._write_tokens = write_tokens
+        self._netting = netting
+        self._policy = policy or ExecutionPolicy()
         self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
+        self._reader = FactReader(
+            groups=groups, ledger=ledger, market_data=market_data, trading=trading, reservations=reservations,
+            status=status, clock=clock, mode=mode, limits=limits, terms=terms,
+        )  # fmt: skip
 
     def run(self, basket_id: str, attempt: int) -> RiskAnswer:
         """Accept or refuse a basket for this attempt.
 
         * not there, ended, or taken over by another attempt: not accepted, nothing changes
-        * its end is decided: carried out, not accepted
-        * trading already: accepted, with a wave that holds no planned orders, so that assessment decides
-        * otherwise judged: reserved with a fresh certificate and wave 0 planned, or refused
+        * its end is decided: not accepted, and left to be closed
+        * trading already: accepted as ``RESUMED``, so that assessment decides
+        * otherwise judged: reserved with a fresh certificate and wave 0 planned, or refused with all reasons in its row
 
         :raises ConflictError: other writers kept being first.
+        :raises StoreError: the row or the reservation cannot be read or written.
         """
-        for _ in range(_CONFLICT_TRIES - 1):
-            try:
-                return self._run(basket_id, attempt)
-            except ConflictError:
-                continue
-        return self._run(basket_id, attempt)
+        return undisturbed(lambda: self._run(basket_id, attempt))
 
     def _run(self, basket_id: str, attempt: int) -> RiskAnswer:
         row = self._baskets.get(basket_id)
@@ -161,176 +152,114 @@ class RiskCheck:
         if row.state in ENDED_STATES:
             return RiskAnswer(False, row.state.value, 0)
         if row.ending is not None:
-            ended = self._ending.carry_out(row)
-            return RiskAnswer(False, ended.reason, 0)
+            return RiskAnswer(False, row.reason, 0)
         if row.state in (BasketState.EXECUTING, BasketState.UNWINDING):
-            return RiskAnswer(True, "resumed", row.next_wave())
-        try:
-            accepted = self._judge(row)
-        except _RefusedError as refused:
-            self._ending.refuse(row, refused.reason.value)
-            return RiskAnswer(False, refused.reason.value, 0)
+            return RiskAnswer(True, RESUMED, 0)
+        accepted, findings = self._judge_at_rest(row)
+        if accepted is None:
+            reason = findings[0].code
+            self._ending.refuse(replace(row, findings=findings), reason)
+            return RiskAnswer(False, reason, 0)
         self._baskets.save(accepted)
         if row.state is BasketState.PROPOSED:
             self._status.count("risk", {"accepted": 1})
         return RiskAnswer(True, "", 0)
 
-    def _judge(self, row: Basket) -> Basket:
-        """The row as it will be reserved, cut to the limits. :raises _RefusedError: it may not trade."""
-        self._check_permission(row)
-        group = self._group(row)
-        self._check_fees(row, group)
-        books, balance = self._read_exchange(row)
-        limits = self._limits()
-        sized, certificate = self._size(row, group, books, limits, balance)
-        expected = Cash(certificate.floor_profit - self._split_overhead(sized))
-        if expected < limits.min_profit:
-            raise _RefusedError(Refusal.MIN_PROFIT)
-        now = self._clock.now_ms()
-        reserved = replace(sized, certificate=certificate, expected_profit=expected, orders=(), updated_ms=now)
-        self._reserve(reserved, limits, balance)
-        return replace(reserved, orders=entry_orders(reserved, reserved.waves[0], now))
+    def _judge_at_rest(self, row: Basket) -> tuple[Basket | None, tuple[Finding, ...]]:
+        """The judgement, made again while others give cash back in the middle of it; in the end that is a refusal."""
+        for judgement in range(_JUDGEMENTS):
+            try:
+                return self._judge(row)
+            except OvertakenError:
+                self._clock.sleep(_pause_s(row.basket_id, judgement))
+        text = f"others gave cash back during each of {_JUDGEMENTS} judgements, so no balance was fresh enough"
+        return None, (finding(Refusal.BALANCE, text),)
 
-    def _size(
-        self, row: Basket, group: Group, books: Mapping[str, BookSnapshot], limits: Limits, balance: Mapping[int, Cash]
-    ) -> tuple[Basket, Certificate]:
-        """The largest proportional copy within depth, limits and cash, with its proof.
+    def _judge(self, row: Basket) -> tuple[Basket | None, tuple[Finding, ...]]:
+        """The row as it is reserved, cut to the limits; or None and every reason why it may not trade.
 
-        :raises _RefusedError: no copy fits, or it is not proved
+        :raises OvertakenError: the balance that it was judged on need not show all that was spent.
         """
-        misfit = Refusal.DEPTH
-        try:
-            proof = self._prove(row, group, books)
-        except _RefusedError as refused:
-            if refused.reason is not Refusal.DEPTH:
-                raise
-        else:
-            whole = self._prepare(row, group, books)
-            too_large = self._misfit(whole, books, limits, balance)
-            if too_large is None:
-                return whole, proof
-            misfit = too_large
+        facts = self._reader.read(row)
+        group = judged(facts.record[0]) if facts.record else None
+        unfit = tuple(checks.books(row, facts))
+        findings = [
+            *checks.permission(row, facts, self._mode, may_trade_on_its_fees=self._may_trade_on_its_fees),
+            *checks.relation(row, facts),
+            *facts.missing,
+            *checks.markets(row, group, facts, self._policy),
+            *unfit,
+        ]
+        ready = group is not None and facts.books is not None and _can_be_planned(row, group, facts.books)
+        if not ready or group is None or facts.books is None:
+            return None, tuple(findings)
+        sized = self._size(row, group, facts.books, facts)
+        findings += sized.findings
+        certificate = None
+        if not unfit and not any(one.code == Refusal.DEPTH for one in sized.findings):
+            certificate, unproved = self._prove(sized.row, group, facts.books, facts)
+            findings += unproved
+        expected = Cash(0)
+        if certificate is not None:
+            expected = Cash(certificate.floor_profit - completion_overhead(sized.row, self._rules))
+            if facts.limits is not None and not sized.findings:
+                findings += checks.profit(expected, sized.row.legs, facts.limits)
+        wanted = self._needs(sized.row, group, facts)
+        if certificate is None or findings:
+            return None, (*findings, *self._crowded(row, wanted))
+        now = self._clock.now_ms()
+        reserved = replace(
+            sized.row, certificate=certificate, expected_profit=expected, orders=(), findings=(), updated_ms=now
+        )
+        full = self._reserve(row.basket_id, wanted, facts.returns or {})
+        if full:
+            return None, full
+        return replace(reserved, orders=entry_orders(reserved, reserved.waves[0], now)), ()
 
-        def fits(copy: tuple[Leg, ...]) -> bool:
-            prepared = self._prepare(replace(row, legs=copy), group, books)
-            return self._misfit(prepared, books, limits, balance) is None
+    def _size(self, row: Basket, group: Group, books: Mapping[str, BookSnapshot], facts: Facts) -> _Sized:
+        """The largest proportional copy within depth, limits and cash; where not even the smallest is, what it is too
+        large for."""
+
+        def fits(legs: tuple[Leg, ...]) -> bool:
+            return next(self._misfits(replace(row, legs=legs), group, books, facts), None) is None
 
         legs = largest_that_fits(row.legs, fits)
+        misfits: tuple[Finding, ...] = ()
         if not legs:
-            raise _RefusedError(misfit)
-        sized = self._prepare(replace(row, legs=legs), group, books)
-        return sized, self._prove(sized, group, books)
+            legs = smallest_copy(row.legs)
+            misfits = tuple(self._misfits(replace(row, legs=legs), group, books, facts))
+        return _Sized(planned(replace(row, legs=legs), group, books, self._rules, self._netting), misfits)
 
-    def _prepare(self, row: Basket, group: Group, books: Mapping[str, BookSnapshot]) -> Basket:
-        """The row planned at its present size: waves, outlay and the worst its orders can do. Not proved yet."""
-        terms = leg_terms(group, row.legs)
-        waves = plan_waves(row.legs, books)
-        return replace(
-            row,
-            state=BasketState.RESERVED,
-            exposure_bound=worst_loss(
-                group, row.legs, waves, precision=self._rules.precision, smallest_fill=self._rules.smallest_fill
-            ),
-            reserved=Cash(sum(self._outlays(row.legs, terms))),
-            terms=terms,
-            payouts=leg_payouts(group, row.legs),
-            waves=waves,
-        )
-
-    def _outlays(self, legs: Sequence[Leg], terms: Sequence[LegTerms]) -> list[Cash]:
-        """The most each leg can take from the balance."""
-        return [
-            Cash(highest_cost(own, leg.count, leg.limit, self._rules) + split_overhead(own, leg.limit, self._rules))
-            for own, leg in zip(terms, legs, strict=True)
-        ]
-
-    def _split_overhead(self, row: Basket) -> Cash:
-        """What completing legs with a second order can add to the fees that the certificate bounds. A fill-or-kill
-        leg is never completed."""
-        return Cash(
-            sum(
-                split_overhead(row.terms[leg], row.legs[leg].limit, self._rules)
-                for number, wave in enumerate(row.waves)
-                for leg in wave
-                if number > 0 or len(wave) > 1
+    def _misfits(self, row: Basket, group: Group, books: Mapping[str, BookSnapshot], facts: Facts) -> Iterator[Finding]:
+        """What a size is too large for, were nothing else open."""
+        yield from checks.depth(row.legs, books, facts.limits)
+        if facts.limits is None:
+            return
+        plan = planned(row, group, books, self._rules, self._netting)
+        yield from checks.size(plan, facts, facts.limits)
+        wanted = self._needs(plan, group, facts)
+        yield from lacking(wanted, {})
+        if items_of(wanted) > MOST_ITEMS:
+            yield finding(
+                Refusal.TOO_MANY_LEGS,
+                f"{len(row.legs)} legs need {items_of(wanted)} items, one reservation holds {MOST_ITEMS}",
             )
-        )
 
-    def _misfit(
-        self, row: Basket, books: Mapping[str, BookSnapshot], limits: Limits, balance: Mapping[int, Cash]
-    ) -> Refusal | None:
-        """What this size is too large for, were nothing else open: the books, a limit or the cash."""
-        for leg in row.legs:
-            asks = books[leg.ticker].asks(leg.outcome)
-            if sum(level.size for level in asks if level.price <= leg.limit) < leg.count:
-                return Refusal.DEPTH
-        if row.reserved > limits.max_outlay_per_basket:
-            return Refusal.MAX_OUTLAY_PER_BASKET
-        if row.exposure_bound > limits.max_loss_per_basket:
-            return Refusal.MAX_LOSS_PER_BASKET
-        outlays = self._outlays(row.legs, row.terms)
-        if max(outlays) > limits.max_exposure_per_market:
-            return Refusal.MAX_EXPOSURE_PER_MARKET
-        if row.reserved > limits.max_exposure_per_event:
-            return Refusal.MAX_EXPOSURE_PER_EVENT
-        if row.reserved > limits.max_open_outlay:
-            return Refusal.MAX_OPEN_OUTLAY
-        by_shard: Counter[int] = Counter()
-        for terms, outlay in zip(row.terms, outlays, strict=True):
-            by_shard[terms.shard] += outlay
-        if any(amount > balance.get(shard, 0) for shard, amount in by_shard.items()):
-            return Refusal.BALANCE
-        return None
+    def _needs(self, plan: Basket, group: Group, facts: Facts) -> dict[str, Need]:
+        if facts.limits is None:
+            return {}
+        purse = None
+        if facts.balance is not None and facts.held is not None:
+            purse = Purse(facts.balance, equity(facts.balance, facts.held.locked))
+        return needs(
+            plan, group, self._rules, limits=facts.limits, purse=purse, policy=self._policy, tokens=self._write_tokens,
+            now_ms=facts.now_ms,
+        )  # fmt: skip
 
-    def _check_permission(self, row: Basket) -> None:
-        control = read_control(self._status)
-        if control.stopped:
-            raise _RefusedError(Refusal.STOPPED)
-        if row.mode != self._mode:
-            raise _RefusedError(Refusal.MODE)
-        if self._mode == Mode.LIVE.value and not control.armed:
-            raise _RefusedError(Refusal.NOT_ARMED)
-        if not self._may_trade_on_its_fees:
-            raise _RefusedError(Refusal.SMALLEST_FILL_NOT_DECLARED)
-
-    def _group(self, row: Basket) -> Group:
-        record = self._groups.get(row.group_id)
-        if record is None:
-            raise _RefusedError(Refusal.GROUP_GONE)
-        if record.suspension is not None:
-            raise _RefusedError(Refusal.GROUP_SUSPENDED)
-        if record.group.fingerprint != row.certificate.fingerprint:
-            raise _RefusedError(Refusal.FINGERPRINT_CHANGED)
-        return judged(record)
-
-    def _check_fees(self, row: Basket, group: Group) -> None:
-        """The proof rests on fees that were read at the last discovery, so they are read again."""
-        own = {leg.ticker for leg in row.legs}
-        markets = [market for market in group.markets if market.ticker in own]
-        try:
-            charged = {
-                ticker: fees
-                for event_ticker in sorted({market.event_ticker for market in markets})
-                for ticker, fees in self._market_data.market_fees(event_ticker).items()
-            }
-        except ExchangeError as error:
-            raise _RefusedError(Refusal.EXCHANGE) from error
-        if any(charged.get(market.ticker) != market.fees for market in markets):
-            raise _RefusedError(Refusal.FEES_CHANGED)
-
-    def _read_exchange(self, row: Basket) -> tuple[dict[str, BookSnapshot], dict[int, Cash]]:
-        tickers = [leg.ticker for leg in row.legs]
-        if len(set(tickers)) != len(tickers):
-            raise _RefusedError(Refusal.SAME_MARKET_TWICE)
-        try:
-            # The books last: they are what changes fastest.
-            balance = self._trading.balance()
-            books = self._market_data.orderbooks(tickers)
-        except ExchangeError as error:
-            raise _RefusedError(Refusal.EXCHANGE) from error
-        return books, balance
-
-    def _prove(self, row: Basket, group: Group, books: Mapping[str, BookSnapshot]) -> Certificate:
+    def _prove(
+        self, row: Basket, group: Group, books: Mapping[str, BookSnapshot], facts: Facts
+    ) -> tuple[Certificate | None, tuple[Finding, ...]]:
+        max_age_ms = Limits().max_book_age_ms if facts.limits is None else facts.limits.max_book_age_ms
         try:
             certificate = verify(
                 group,
@@ -338,39 +267,53 @@ class RiskCheck:
                 books,
                 precision=self._rules.precision,
                 smallest_fill=self._rules.smallest_fill,
-                now_ms=self._clock.now_ms(),
+                now_ms=facts.now_ms,
+                max_age_ms=max_age_ms,
             )
-        except DepthError as error:
-            raise _RefusedError(Refusal.DEPTH) from error
         except UnfitBookError as error:
-            raise _RefusedError(Refusal.UNFIT_BOOK) from error
+            return None, (finding(Refusal.UNFIT_BOOK, str(error)),)
         except ProofError as error:
-            raise _RefusedError(Refusal.UNPROVABLE) from error
-        if certificate.grade is Grade.ASSUMED:
-            raise _RefusedError(Refusal.NOT_APPROVED)
-        if certificate.grade is not Grade.PROVED:
-            raise _RefusedError(Refusal.NOT_PROVED)
-        return certificate
+            return None, (finding(Refusal.UNPROVABLE, str(error)),)
+        return certificate, tuple(_graded(certificate))
 
-    def _reserve(self, row: Basket, limits: Limits, balance: Mapping[int, Cash]) -> None:
-        """Hold what the basket can use. Cash that other live baskets have spent already is still held by them too:
-        that errs on the safe side until they end."""
-        by_shard: Counter[int] = Counter()
-        amounts: dict[str, int] = {}
-        room: dict[str, int] = {}
-        for leg, terms, outlay in zip(row.legs, row.terms, self._outlays(row.legs, row.terms), strict=True):
-            by_shard[terms.shard] += outlay
-            amounts[MARKET_KEY + leg.ticker] = outlay
-            room[MARKET_KEY + leg.ticker] = limits.max_exposure_per_market
-        amounts[EVENT_KEY + row.event_ticker] = row.reserved
-        room[EVENT_KEY + row.event_ticker] = limits.max_exposure_per_event
-        for shard, amount in by_shard.items():
-            amounts[f"{CASH_KEY}{shard}"] = amount
-            room[f"{CASH_KEY}{shard}"] = balance.get(shard, Cash(0))
-        amounts[f"{OPEN_KEY}baskets"] = 1
-        room[f"{OPEN_KEY}baskets"] = limits.max_open_baskets
-        amounts[f"{OUTLAY_KEY}all"] = row.reserved
-        room[f"{OUTLAY_KEY}all"] = limits.max_open_outlay
-        full = self._reservations.reserve(row.basket_id, amounts, room)
-        if full is not None:
-            raise _RefusedError(_REASON_OF_KEY[full.partition("#")[0] + "#"])
+    def _crowded(self, row: Basket, wanted: Mapping[str, Need]) -> list[Finding]:
+        """What there would be room for, were it not for other baskets. A basket that is reserved has its room."""
+        if row.state is not BasketState.PROPOSED:
+            return []
+        alone = {key: need for key, need in wanted.items() if not need.lacks(0)}
+        return lacking(alone, self._reservations.amounts(list(alone)))
+
+    def _reserve(self, basket_id: str, wanted: Mapping[str, Need], returns: Mapping[str, int]) -> tuple[Finding, ...]:
+        """Hold what the basket can use; what there is no room for when nothing is held."""
+        amounts = {key: need.amount for key, need in wanted.items()}
+        room = {key: need.room for key, need in wanted.items()}
+        full = self._reservations.reserve(basket_id, amounts, room, returns)
+        if not full:
+            return ()
+        used = self._reservations.amounts(full)
+        return tuple(wanted[key].finding(used.get(key, 0)) for key in full)
+
+
+def _can_be_planned(row: Basket, group: Group, books: Mapping[str, BookSnapshot]) -> bool:
+    """Whether every leg has a market of its own, in the group and with a book."""
+    tickers = [leg.ticker for leg in row.legs]
+    return len(set(tickers)) == len(tickers) and all(one in books and one in group.tickers for one in tickers)
+
+
+def _pause_s(basket_id: str, judgement: int) -> float:
+    """From 20 ms on, twice as long each time, between half and the whole of it, for each basket differently: those that
+    met do not meet again."""
+    share = hashlib.sha256(f"{basket_id}-{judgement}".encode()).digest()[0] / 255
+    return _PAUSE_S * (1 << judgement) * (0.5 + share / 2)
+
+
+def _graded(certificate: Certificate) -> Iterator[Finding]:
+    """Why a grade does not trade unattended."""
+    if certificate.grade is Grade.ASSUMED:
+        yield finding(
+            Refusal.NOT_APPROVED,
+            f"proved only if this is true, which nobody has approved: {'; '.join(certificate.assumptions)}",
+        )
+    elif certificate.grade is not Grade.PROVED:
+        worst = certificate.breaking_state or certificate.worst_state
+        yield finding(Refusal.NOT_PROVED, f"{certificate.grade.value}: it does not gain when {worst}")

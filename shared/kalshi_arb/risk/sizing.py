@@ -11,6 +11,13 @@ from kalshi_arb.domain.opportunity import Leg
 Fits = Callable[[tuple[Leg, ...]], bool]
 
 
+def smallest_copy(legs: Sequence[Leg]) -> tuple[Leg, ...]:
+    """The smallest exact copy of the proportions in whole steps: what a bundle is judged at that fits at no size."""
+    step = ONE_CONTRACT if all(leg.count % ONE_CONTRACT == 0 for leg in legs) else 1
+    parts = math.gcd(*(leg.count // step for leg in legs))
+    return tuple(replace(leg, count=Count(leg.count // parts)) for leg in legs)
+
+
 def largest_that_fits(legs: Sequence[Leg], fits: Fits) -> tuple[Leg, ...]:
     """The largest smaller copy for which ``fits`` holds, the bundle itself when it does; empty when none does.
 

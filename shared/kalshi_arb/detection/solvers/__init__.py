@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from kalshi_arb.detection.solvers.plans import Method, plan_of
 from kalshi_arb.detection.solvers.sweeps import Part
 from kalshi_arb.domain.book import BookSnapshot
-from kalshi_arb.domain.money import Count
+from kalshi_arb.domain.money import HUNDREDTH, Count
 from kalshi_arb.domain.opportunity import Leg
 from kalshi_arb.domain.state_space import Group
 
 __all__ = ["Bundle", "Method", "Part", "solve"]
 
 _PER_EDGE = 100
-_HUNDREDTH = Count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Bundle:
 
 
 def solve(
-    group: Group, books: Mapping[str, BookSnapshot], *, every_state: bool = False, step: Count = _HUNDREDTH
+    group: Group, books: Mapping[str, BookSnapshot], *, every_state: bool = False, step: Count = HUNDREDTH
 ) -> Bundle | None:
     """The best bundle of a group on these books, None when no bundle gains. Missing and crossed books offer nothing.
 

@@ -67,12 +67,12 @@ class Sides:
 
     def _levels(self, contract: int, below: int) -> Offers:
         table = self._costs[contract >> 1]
-        found = []
+        found: Offers = []
         for price, size in self._bids[contract]:
             cost = table[ONE_DOLLAR - price]
             if cost >= below:
                 break
-            found.append((cost, int(size)))
+            found.append((cost, size))
         return found
 
     def leg(self, contract: int, ticker: str, units: int) -> Leg:

@@ -123,10 +123,12 @@ def nested(rungs: Rungs, sides: Sides) -> Found:
     """The best bundle of nested contracts."""
     one, tops = sides.one, sides.tops
     # The cheapest purchase and the cheapest opposite on each rung, and up to it or from it on.
-    own = [min([tops[contract] for contract in rung]) if len(rung) > 1 else tops[rung[0]] for rung in rungs]
-    opposite = [
-        min([tops[contract ^ 1] for contract in rung]) if len(rung) > 1 else tops[rung[0] ^ 1] for rung in rungs
-    ]
+    if sum(map(len, rungs)) == len(rungs):
+        own = [tops[rung[0]] for rung in rungs]
+        opposite = [tops[rung[0] ^ 1] for rung in rungs]
+    else:
+        own = [min([tops[contract] for contract in rung]) for rung in rungs]
+        opposite = [min([tops[contract ^ 1] for contract in rung]) for rung in rungs]
     easier = list(accumulate(own, min))
     harder = list(accumulate(reversed(opposite), min))
     harder.reverse()
@@ -139,7 +141,8 @@ def nested(rungs: Rungs, sides: Sides) -> Found:
     counts: dict[int, int] = {}
     value = number = 0
     tokens: list[tuple[int, int, int, int]] = []
-    for rung in range(len(rungs) - 1, -1, -1):
+    used_rungs = [rung for rung in range(len(rungs) - 1, -1, -1) if sales[rung] or buys[rung]]
+    for rung in used_rungs:
         if sales[rung]:
             for cost, size, contract in _offers(rungs[rung], 1, one - easier[rung], sides):
                 number += 1
@@ -168,25 +171,28 @@ def nested(rungs: Rungs, sides: Sides) -> Found:
                 # Dearer offers of this rung meet the same or cheaper tokens.
                 break
     counts = {contract: units for contract, units in counts.items() if units}
-    return Found(counts, value, _pairs(rungs, counts))
+    return Found(counts, value, _pairs([rungs[rung] for rung in used_rungs], counts))
 
 
 def _offers(rung: Sequence[int], side: int, below: int, sides: Sides) -> list[tuple[int, int, int]]:
     """What a rung offers of its contracts, or with ``side`` 1 of their opposites: cost, units and contract, cheapest
     first."""
-    found = [
+    if len(rung) == 1:
+        contract = rung[0] ^ side
+        return [(cost, size, contract) for cost, size in sides.offers(contract, below)]
+    return sorted(
         (cost, size, contract ^ side) for contract in rung for cost, size in sides.offers(contract ^ side, below)
-    ]  # fmt: skip
-    if len(rung) > 1:
-        found.sort()
-    return found
+    )
 
 
 def _pairs(rungs: Rungs, counts: dict[int, int]) -> tuple[Part, ...]:
-    """Split a bundle into pairs, each purchase covering the nearest harder opposite that is still free."""
+    """Split a bundle into pairs, each purchase covering the nearest harder opposite that is still free.
+
+    :param rungs: those that the bundle is on, the hardest first
+    """
     free: list[tuple[int, int]] = []
     found = []
-    for rung in reversed(rungs):
+    for rung in rungs:
         for contract in rung:
             if contract ^ 1 in counts:
                 free.append((contract ^ 1, counts[contract ^ 1]))  # noqa: PERF401  # a walk, not a list to be made

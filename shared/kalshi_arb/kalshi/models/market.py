@@ -106,7 +106,8 @@ class LegWire(WireModel):
 
 class MarketWire(WireModel):
     """A market. Strikes are the exact digits of the number. Quotes may be 15 seconds old, and a side exists only if its
-    size is positive; ``yes_ask_size_fp`` is the size of the best NO bid."""
+    size is positive; ``yes_ask_size_fp`` is the size of the best NO bid. ``fractional_trading_enabled`` is no longer
+    sent since every market trades hundredths of a contract (Kalshi API changelog, 2026-07-09)."""
 
     ticker: str
     event_ticker: str
@@ -142,6 +143,7 @@ class MarketWire(WireModel):
     functional_strike: str | None = None
     custom_strike: dict[str, Any] | None = None
     exchange_index: int | None = None
+    fractional_trading_enabled: bool | None = None
     fee_waiver_expiration_time: WireTime | None = None
     mve_collection_ticker: str | None = None
     mve_selected_legs: list[LegWire] | None = None

@@ -1,0 +1,261 @@
+"""Holds our books against the exchange's account: orders, fills, payments, cash by shard, positions and fees.
+
+Only at a moment when nothing of ours moves, and a difference counts only when two runs in a row find the same one: a
+single one can be a read between two movements. Then it stops new baskets through the breaker and tells a person. It is
+repaired by recording what the exchange says, as entries of the journal that everybody can see.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kalshi_arb.clock import Clock
+from kalshi_arb.domain.basket import LIVE_STATES, OPEN_ORDER_STATES
+from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.money import Cash, Count, cash_to_wire, count_from_wire, count_to_wire
+from kalshi_arb.domain.portfolio import (
+    AccountOrder,
+    EntryKind,
+    LedgerEntry,
+    cash_by_shard,
+    cash_entry,
+    net_positions,
+    opening_position,
+)
+from kalshi_arb.execution.differences import Difference, KnownOrder, Told, differences
+from kalshi_arb.execution.reconcile import is_unbooked
+from kalshi_arb.ports import AccountReads, Alert, AlertKind, BasketStore, LedgerStore, Notifier, StatusStore
+from kalshi_arb.risk.breaker import Breaker, Cause
+
+ACCOUNT = "account"
+"""Status component of the last comparison."""
+FEED = "feed"
+"""Component whose status holds what the private channels told."""
+WINDOW_MS = 48 * 3_600_000
+"""How far back single orders and fills are compared on schedule; what is older shows in cash and positions."""
+
+LONGEST_SILENCE_MS = 15 * 60_000
+"""After this long without a comparison a person is told."""
+
+_ROWS = 1_000
+# Position and balance reads trail fills and payments by about a second.
+_READ_LAG_MS = 5_000
+_MOST_TOLD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What both sides say at one quiet moment."""
+
+    entries: list[LedgerEntry]
+    told: Told
+    found: list[Difference]
+
+
+class Auditor:
+    """Runs on a schedule, and when a person repairs.
+
+    :param window_ms: see ``WINDOW_MS``
+    """
+
+    def __init__(
+        self,
+        *,
+        baskets: BasketStore,
+        ledger: LedgerStore,
+        account: AccountReads,
+        status: StatusStore,
+        notifier: Notifier,
+        breaker: Breaker,
+        clock: Clock,
+        mode: str,
+        window_ms: int = WINDOW_MS,
+    ) -> None:
+        self._baskets = baskets
+        self._ledger = ledger
+        self._account = account
+        self._status = status
+        self._notifier = notifier
+        self._breaker = breaker
+        self._clock = clock
+        self._mode = mode
+        self._window_ms = window_ms
+
+    def run(self) -> list[Difference] | None:
+        """Compare and record the outcome; None when something moved, so that nothing could be compared.
+
+        :raises ExchangeError: the exchange could not be read; nothing is concluded.
+        """
+        stream = _stream_positions(self._status.get(FEED))
+        reading = self._read(self._window_ms)
+        last = self._status.get(ACCOUNT) or {}
+        if reading is None:
+            self._watch_silence(last.get("checked_ms"))
+            return None
+        problem = "; ".join(map(str, reading.found))
+        contradiction = _contradiction(stream, reading.told.positions, net_positions(reading.entries))
+        self._status.put(
+            ACCOUNT,
+            {
+                "balance": cash_to_wire(Cash(sum(reading.told.cash.values()))),
+                "ledger": cash_to_wire(Cash(sum(cash_by_shard(reading.entries).values()))),
+                "matches": not problem,
+                "suspicion": problem,
+                "stream_suspicion": contradiction,
+                "checked_ms": self._clock.now_ms(),
+            },
+        )
+        if problem and last.get("suspicion") == problem:
+            self._breaker.note(Cause.DIFFERENCES, _name(problem))
+            self._tell("mismatch", "The journal does not match the exchange", problem, _listed(reading.found))
+        if contradiction and last.get("stream_suspicion") == contradiction:
+            self._tell(
+                "stream_mismatch", "The stream and the reads of the exchange differ", contradiction, contradiction
+            )
+        return reading.found
+
+    def repair(self) -> list[Difference] | None:
+        """Record what the exchange says wherever it differs, looking back to the journal's beginning; returns what was
+        found, None when something moved. What has no repair stays and is found again.
+
+        :raises ExchangeError: the exchange could not be read; nothing was recorded.
+        """
+        reading = self._read(None)
+        if reading is None:
+            return None
+        self._ledger.append([entry for difference in reading.found for entry in difference.repair])
+        return reading.found
+
+    # Reading
+
+    def _read(self, window_ms: int | None) -> _Reading | None:
+        entries = self._ledger.all()
+        before = self._quiet_mark(entries)
+        if before is None:
+            return None
+        cash, positions = self._account.balance(), self._account.positions()
+        entries = self._opened(entries, cash, positions)
+        opened_ms = min(entry.created_ms for entry in entries if entry.kind is EntryKind.OPENING)
+        since_ms = opened_ms if window_ms is None else max(opened_ms, self._clock.now_ms() - window_ms)
+        told = Told(
+            since_ms,
+            self._account.account_orders(since_ms),
+            self._account.account_fills(since_ms),
+            self._account.settlements(since_ms),
+            cash,
+            positions,
+        )
+        found = differences(entries, told, self._own_orders(told.orders), self._clock.now_ms())
+        return None if self._quiet_mark(self._ledger.all()) != before else _Reading(entries, told, found)
+
+    def _opened(
+        self, entries: list[LedgerEntry], cash: Mapping[int, Cash], positions: Mapping[str, Count]
+    ) -> list[LedgerEntry]:
+        """The journal. At the first comparison it gets what the account held beside what we know ourselves."""
+        if any(entry.kind is EntryKind.OPENING for entry in entries):
+            return entries
+        now = self._clock.now_ms()
+        own, held = cash_by_shard(entries), net_positions(entries)
+        self._ledger.append(
+            [
+                cash_entry(
+                    EntryKind.OPENING, f"opening-cash-{shard}", shard, Cash(amount - own.get(shard, 0)), now,
+                    "cash when the journal began",
+                )
+                for shard, amount in sorted(cash.items())
+            ]
+            + [
+                opening_position(ticker, Count(count - held.get(ticker, 0)), now)
+                for ticker, count in sorted(positions.items())
+                if count != held.get(ticker, 0)
+            ]
+        )  # fmt: skip
+        return self._ledger.all()
+
+    def _own_orders(self, orders: Iterable[AccountOrder]) -> dict[str, KnownOrder]:
+        """Those of these orders that a basket's row holds, by client order id."""
+        wanted = {order.client_order_id for order in orders}
+        known: dict[str, KnownOrder] = {}
+        for basket_id in sorted({client_id.rsplit("-", 2)[0] for client_id in wanted if client_id}):
+            row = self._baskets.get(basket_id)
+            for order in () if row is None else row.orders:
+                if row is not None and order.request.client_order_id in wanted and order.leg < len(row.terms):
+                    known[order.request.client_order_id] = KnownOrder(
+                        basket_id, row.terms[order.leg].fees, Precision(row.certificate.precision)
+                    )
+        return known
+
+    def _quiet_mark(self, entries: Sequence[LedgerEntry]) -> tuple[object, ...] | None:
+        """A mark of the present state of our books, or None while something is under way."""
+        live = self._baskets.in_states(LIVE_STATES, _ROWS)
+        for row in live:
+            if any(order.state in OPEN_ORDER_STATES or is_unbooked(order) for order in row.orders):
+                return None
+        moved = [entry for entry in entries if entry.kind in (EntryKind.FILL, EntryKind.SETTLEMENT)]
+        last_ms = max((entry.created_ms for entry in moved), default=0)
+        if self._account.user_data_ms() < last_ms + _READ_LAG_MS:
+            return None
+        return (len(moved), *((row.basket_id, row.revision) for row in live))
+
+    # Telling
+
+    def _watch_silence(self, checked_ms: object) -> None:
+        """Baskets that follow each other without a pause must not keep the books from being compared unseen."""
+        silent_ms = self._clock.now_ms() - checked_ms if isinstance(checked_ms, int) else 0
+        if silent_ms > LONGEST_SILENCE_MS:
+            text = (
+                f"For {silent_ms // 60_000} minutes orders or reads of the exchange never came to rest, so the journal "
+                "could not be compared. See `kalshi-arb status`; `kalshi-arb stop` makes it quiet."
+            )
+            self._tell("uncompared", "The journal has not been compared with the exchange", str(checked_ms), text)
+
+    def _tell(self, counter: str, title: str, problem: str, text: str) -> None:
+        self._status.count("settlement", {counter: 1})
+        self._notifier.publish(
+            Alert(
+                alert_id=f"{counter.replace('_', '-')}-{_name(problem)}",
+                kind=AlertKind.ERROR,
+                mode=self._mode,
+                title=title,
+                text=text,
+                created_ms=self._clock.now_ms(),
+            )
+        )
+
+
+def _name(problem: str) -> str:
+    return hashlib.sha256(problem.encode()).hexdigest()[:16]
+
+
+def _listed(found: Sequence[Difference]) -> str:
+    """The differences for a person, with what to do."""
+    more = f"; and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
+    lost = [difference for difference in found if not difference.repair]
+    todo = (
+        "Nothing new is bought. Find out why, then record what the exchange says with `kalshi-arb journal repair`"
+        + (f"; {len(lost)} of them need a person first" if lost else "")
+        + "."
+    )
+    return f"{'; '.join(map(str, found[:_MOST_TOLD]))}{more}. {todo}"
+
+
+def _stream_positions(feed: Mapping[str, object] | None) -> dict[str, Count]:
+    """Positions that the private channels told the feed, the last word for each market."""
+    private = feed.get("private") if feed is not None else None
+    positions = private.get("positions") if isinstance(private, dict) else None
+    return (
+        {ticker: count_from_wire(count) for ticker, count in positions.items()} if isinstance(positions, dict) else {}
+    )
+
+
+def _contradiction(stream: Mapping[str, Count], held: Mapping[str, Count], own: Mapping[str, Count]) -> str:
+    """In words, where the stream told another position than the reads hold; empty when nowhere.
+
+    The stream is a cross-check only: what it did not tell proves nothing, and the last word on a market that neither
+    the exchange nor the journal holds is history.
+    """
+    return "; ".join(
+        f"the stream told {ticker} {count_to_wire(count)}, reads hold {count_to_wire(held.get(ticker, Count(0)))}"
+        for ticker, count in sorted(stream.items())
+        if (ticker in held or ticker in own) and count != held.get(ticker, 0)
+    )
