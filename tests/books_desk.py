@@ -171,13 +171,13 @@ def play(desk: Desk, actions: list[tuple[object, ...]], last: list[Price], each:
         try:
             match what:
                 case "trade":
-                    desk.trade(*rest)  # type: ignore[arg-type]
+                    desk.trade(*rest)  # type: ignore[arg-type]  # a step carries the arguments of its kind
                 case "determine":
-                    desk.core.determine(*rest, value="1")  # type: ignore[arg-type]
+                    desk.core.determine(*rest, value="1")  # type: ignore[arg-type]  # a step carries the arguments of its kind
                 case "dispute":
-                    desk.core.dispute(*rest)  # type: ignore[arg-type]
+                    desk.core.dispute(*rest)  # type: ignore[arg-type]  # a step carries the arguments of its kind
                 case _:
-                    desk.core.amend_result(*rest, value="1")  # type: ignore[arg-type]
+                    desk.core.amend_result(*rest, value="1")  # type: ignore[arg-type]  # a step carries the arguments of its kind
         except KalshiArbError:
             # A market that is not there yet, or no more: the exchange refuses, and nothing happened.
             continue

@@ -100,7 +100,7 @@ class Account:
     def change_fill(self, **change: object) -> None:
         """The exchange tells the first fill otherwise from now on; cash moves with a fee."""
         seen_ms, fill = self.exchange._fills[0]
-        changed = replace(fill, **change)  # type: ignore[arg-type]
+        changed = replace(fill, **change)  # type: ignore[arg-type]  # the fields of a parametrised change
         self.exchange._fills[0] = (seen_ms, changed)
         self.exchange._cash[0] -= changed.fee - fill.fee
 

@@ -62,7 +62,7 @@ def test_a_stop_that_lands_while_another_is_lifted_stands() -> None:
     class Racing(MemoryStatusStore):
         def swap(self, component: str, before: object, status: object) -> bool:
             self.put("control", {"stop": True, "by": "an alarm"})
-            return super().swap(component, before, status)  # type: ignore[arg-type]
+            return super().swap(component, before, status)  # type: ignore[arg-type]  # any item, where the base asks for one of its own
 
     status = Racing()
     seen = set_stop(status, by="ann", reason="", now_ms=NOW)
