@@ -9,7 +9,7 @@ from kalshi_arb.detection.verify import verify
 from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, OrderState
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.grid import CENT_GRID
-from kalshi_arb.domain.market import Market, Outcome, StrikeType
+from kalshi_arb.domain.market import Market, Netting, Outcome, StrikeType
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.opportunity import Leg, Opportunity
 from kalshi_arb.domain.portfolio import cash_change, net_positions
@@ -18,9 +18,11 @@ from kalshi_arb.domain.state_space import Basis, Family, Group, State
 from kalshi_arb.execution.assess import Action, Assessment, Assessor
 from kalshi_arb.execution.audit import Auditor
 from kalshi_arb.execution.close import Closer
+from kalshi_arb.execution.early_sale import EarlySale
 from kalshi_arb.execution.machine import BUYING, UNWINDING
 from kalshi_arb.execution.plan import propose_basket
 from kalshi_arb.execution.policy import ExecutionPolicy
+from kalshi_arb.execution.review import HeldReview
 from kalshi_arb.execution.settle import Settler
 from kalshi_arb.execution.sweep import Sweeper
 from kalshi_arb.execution.waves import WaveExecutor
@@ -31,6 +33,7 @@ from kalshi_arb.fakes import (
     MemoryGroupStore,
     MemoryLedgerStore,
     MemoryNotifier,
+    MemoryQueue,
     MemoryReservationStore,
     MemoryStatusStore,
     MemoryWorkflow,
@@ -144,7 +147,8 @@ class _Watched:
 
 class World:
     """Every port in memory, and the use cases over them. Another ``exchange`` than the fake one must go by the same
-    ``clock``, and say what the fake one does."""
+    ``clock``, and say what the fake one does; other ``tables`` than those in memory hold ``baskets``, ``ledger``,
+    ``reservations`` and ``status``."""
 
     def __init__(
         self,
@@ -156,8 +160,10 @@ class World:
         cash: dict[int, Cash] | None = None,
         policy: ExecutionPolicy | None = None,
         may_trade_on_its_fees: bool = True,
+        netting: Netting = Netting.OFF,
         clock: ManualClock | None = None,
         exchange: Any = None,
+        tables: Any = None,
     ) -> None:
         self.clock = clock or ManualClock()
         self.group = group
@@ -167,13 +173,15 @@ class World:
             self.clock, group.markets, cash=cash or {0: OPENING}, precision=precision, smallest_fill=self.smallest_fill
         )
         self.opening = Cash(sum(self.exchange.balance().values()))
-        self.baskets = MemoryBasketStore()
+        self.baskets: MemoryBasketStore = MemoryBasketStore() if tables is None else tables.baskets
         self.groups = MemoryGroupStore([group])
-        self.ledger = MemoryLedgerStore(self.clock)
-        self.reservations = MemoryReservationStore()
-        self.status = MemoryStatusStore()
+        self.ledger: MemoryLedgerStore = MemoryLedgerStore(self.clock) if tables is None else tables.ledger
+        self.reservations: MemoryReservationStore = MemoryReservationStore() if tables is None else tables.reservations
+        self.status: MemoryStatusStore = MemoryStatusStore() if tables is None else tables.status
         self.notifier = MemoryNotifier()
         self.workflow = MemoryWorkflow()
+        self.audits = MemoryQueue()
+        self.problems: list[str] = []
         self.limits: Limits = parse_limits({**WIDE_LIMITS, **(limits or {})})
         self.mode = mode
         self.policy = policy or ExecutionPolicy()
@@ -186,7 +194,7 @@ class World:
             trading=exchange, reservations=reservations, status=status, notifier=notifier, clock=self.clock, mode=mode,
             precision=precision, smallest_fill=self.smallest_fill, may_trade_on_its_fees=may_trade_on_its_fees,
             write_tokens=1_000, limits=lambda: self.limits, policy=self.policy,
-            terms=lambda: None,
+            terms=lambda: None, netting=netting,
         )  # fmt: skip
         self.breaker = Breaker(
             status=status, notifier=notifier, clock=self.clock, mode=mode, limits=lambda: self.limits
@@ -203,12 +211,13 @@ class World:
             notifier=notifier, breaker=self.breaker, clock=self.clock, policy=self.policy,
         )  # fmt: skip
         self.closer = Closer(
-            baskets=baskets, ledger=wrap(self.ledger), reservations=reservations, status=status, notifier=notifier,
-            breaker=self.breaker, clock=self.clock,
+            baskets=baskets, ledger=wrap(self.ledger), reservations=reservations, audits=wrap(self.audits),
+            status=status, notifier=notifier, breaker=self.breaker, clock=self.clock,
+            write_problem=self.problems.append,
         )  # fmt: skip
         self.sweeper = Sweeper(
-            baskets=baskets, workflow=wrap(self.workflow), reservations=reservations, status=status,
-            notifier=notifier, breaker=self.breaker, clock=self.clock, mode=mode,
+            baskets=baskets, ledger=wrap(self.ledger), workflow=wrap(self.workflow), reservations=reservations,
+            status=status, notifier=notifier, breaker=self.breaker, clock=self.clock, mode=mode,
         )  # fmt: skip
         self.auditor = Auditor(
             baskets=baskets, ledger=wrap(self.ledger), account=exchange, status=status, notifier=notifier,
@@ -218,6 +227,16 @@ class World:
             baskets=baskets, ledger=wrap(self.ledger), account=exchange, market_data=exchange, auditor=self.auditor,
             reservations=reservations, status=status, notifier=notifier, clock=self.clock, mode=mode,
             precision=precision,
+        )  # fmt: skip
+
+        self.review = HeldReview(
+            baskets=baskets, groups=wrap(self.groups), market_data=exchange, status=status, notifier=notifier,
+            clock=self.clock, netting=netting, limits=lambda: self.limits,
+            early_sale=EarlySale(
+                baskets=baskets, workflow=wrap(self.workflow), reservations=reservations, account=exchange,
+                market_data=exchange, status=status, clock=self.clock, mode=mode, netting=netting,
+                write_tokens=1_000, policy=self.policy,
+            ),
         )  # fmt: skip
 
     def offer(self, *levels: tuple[str, Outcome, int, int]) -> None:
@@ -243,9 +262,17 @@ class World:
             CAPITAL,
             QUALITY,
         )
-        basket = propose_basket(opportunity, mode or self.mode, now)
+        basket = propose_basket(opportunity, self.group.family.value, mode or self.mode, now)
         assert self.baskets.create(basket, now)
         return basket
+
+    def offer_bundle(self) -> None:
+        """Offer YES of a partition's three markets for 30 cents, the more of it the later the market."""
+        self.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+
+    def propose_bundle(self) -> Basket:
+        """A basket of ten contracts of each of them."""
+        return self.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
 
     def row(self, basket_id: str) -> Basket:
         """The basket's row."""

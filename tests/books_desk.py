@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from infra.exchange.core import ExchangeCore
 from infra.exchange.living import MEMBER
 from infra.exchange.terms import GridName, NewOrder, TimeInForce
-from infra.exchange.testkit import MAKER, TICKERS, still_core, still_event
+from infra.exchange.testkit import MAKER, TICKERS, collateral_of, still_core, still_event
+from kalshi_arb.domain.collateral import returned_by_shard
 from kalshi_arb.domain.errors import KalshiArbError
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.journal import opened, verify
@@ -36,11 +37,14 @@ BASKETS = ("b1", "b2", "b3")
 class Desk:
     """A member that trades for several baskets, and keeps its books from what the exchange lists of it."""
 
-    def __init__(self, precision: Precision, multiplier: int) -> None:
+    def __init__(self, precision: Precision, multiplier: int, *, netting: bool = False) -> None:
         self.core: ExchangeCore = still_core(
             dollars=100_000, multiplier=multiplier, precision=precision,
-            event=lambda: still_event(grid=GridName.DECI_CENT, close_ms=1_795_000_000_000 + 10**9),
+            event=lambda: still_event(
+                grid=GridName.DECI_CENT, close_ms=1_795_000_000_000 + 10**9, exclusive=netting
+            ),
         )  # fmt: skip
+        self.core.set_netting(MEMBER, enabled=netting)
         self.account = self.core.accounts[MEMBER]
         self.precision = precision
         self.clock = ManualClock(self.core.now_ms)
@@ -105,11 +109,16 @@ class Desk:
         }
         self.ledger.append(unlisted_payments(self.ledger.all(), states, self.clock.now_ms()))
 
+    def cash(self, entries: list[LedgerEntry]) -> dict[int, Cash]:
+        """What our books say is at the exchange: the journal's cash, and what has come back before its time."""
+        back = returned_by_shard(entries, collateral_of(self.core))
+        return {shard: Cash(cash + back.get(shard, 0)) for shard, cash in cash_by_shard(entries).items()}
+
     def check(self) -> None:
         """Everything the exchange says of the account, to 1e-6 dollars."""
         entries = self.ledger.all()
         books = replay(entries)
-        assert cash_by_shard(entries) == self.account.cash
+        assert self.cash(entries) == self.account.cash
         assert net_positions(entries) == {t: row.count for t, row in self.account.positions.items() if row.count}
         for ticker, theirs in self.account.positions.items():
             own = books.net[ticker]

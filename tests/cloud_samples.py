@@ -1,6 +1,7 @@
 """Small, valid domain values for tests of stores, messages and screens."""
 
 from dataclasses import replace
+from typing import Any
 
 from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, Purpose, client_order_id
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
@@ -136,6 +137,7 @@ def basket(basket_id: str = "b1", group_id: str = "ladder-KXTEST-26", created_ms
         opportunity_id="o1",
         group_id=group_id,
         event_ticker="KXTEST-26",
+        family="ladder",
         mode="simulated",
         state=BasketState.PROPOSED,
         attempt=1,
@@ -181,3 +183,30 @@ def alert(alert_id: str = "a1", created_ms: int = NOW) -> Alert:
 def candidate() -> Candidate:
     """A candidate for the ladder with both books inside."""
     return Candidate("ladder-KXTEST-26", "f1", (book(LOW), book(HIGH)), 250_000, NOW - 5, NOW)
+
+
+def create_ledger_table(client: Any) -> None:
+    """The journal's table, with the keys and the index of the template."""
+    client.create_table(
+        TableName="ledger",
+        AttributeDefinitions=[
+            {"AttributeName": "chain", "AttributeType": "S"},
+            {"AttributeName": "place", "AttributeType": "S"},
+            {"AttributeName": "written_ms", "AttributeType": "N"},
+        ],
+        KeySchema=[
+            {"AttributeName": "chain", "KeyType": "HASH"},
+            {"AttributeName": "place", "KeyType": "RANGE"},
+        ],
+        LocalSecondaryIndexes=[
+            {
+                "IndexName": "by_time",
+                "KeySchema": [
+                    {"AttributeName": "chain", "KeyType": "HASH"},
+                    {"AttributeName": "written_ms", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )

@@ -7,7 +7,6 @@ from itertools import count as numbers
 from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, LegTerms, OrderState, Purpose
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision, order_fee
 from kalshi_arb.domain.grid import CENT_GRID
-from kalshi_arb.domain.group_record import GroupRecord
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.opportunity import Leg
@@ -26,7 +25,6 @@ from kalshi_arb.domain.portfolio import (
 )
 from kalshi_arb.execution.exposure import basket_worst_cash
 from tests.cloud_samples import basket as sample_basket
-from tests.cloud_samples import group_record
 
 YES, NO = Outcome.YES, Outcome.NO
 MONDAY = 1_800_018_000_000
@@ -41,11 +39,10 @@ Trade = tuple[int, Purpose, int, int]
 
 
 class Week:
-    """Rows, journal and groups that grow by one basket at a time."""
+    """Rows and journal that grow by one basket at a time."""
 
     def __init__(self) -> None:
         self.rows: list[Basket] = []
-        self.groups: list[GroupRecord] = []
         self.entries: list[LedgerEntry] = [
             cash_entry(EntryKind.OPENING, "opening-cash-0", 0, Cash(10**9), MONDAY - HOUR, "cash when it began")
         ]
@@ -59,13 +56,13 @@ class Week:
         self, name: str, ms: int, limits: tuple[int, int], trades: list[Trade], end: BasketState, count: int = 2_000
     ) -> Basket:
         """A pair of markets of which exactly one pays, traded at a moment and ended a minute later."""
-        group_id = f"pair-{name}"
         legs = tuple(
             Leg(f"{name}-{side}", YES, Count(count), Price(limit)) for side, limit in zip("AB", limits, strict=True)
         )
-        row = sample_basket(name, group_id)
+        row = sample_basket(name, f"pair-{name}")
         row = replace(
-            row, event_ticker=f"KX{name.upper()}", legs=legs, terms=(TERMS, TERMS), payouts=PARTITION, orders=(),
+            row, event_ticker=f"KX{name.upper()}", legs=legs, terms=(replace(TERMS, paid_by_ms=ms + 3 * DAY),) * 2,
+            payouts=PARTITION, orders=(),
             certificate=replace(row.certificate, precision=int(Precision.DIRECT), smallest_fill=Count(100)),
             expected_profit=self._expected(legs), exposure_bound=Cash(20_000_000), locked_profit=None,
             settled_profit=None, state=end, reason="complete" if end is BasketState.LOCK else "legs are short",
@@ -79,18 +76,14 @@ class Week:
             decision_entry("end", name, proof, f"{end.value}: {row.reason}", row.updated_ms),
         ]
         self.rows.append(row)
-        record = group_record(group_id)
-        markets = tuple(
-            replace(market, ticker=leg.ticker, event_ticker=row.event_ticker, paid_by_ms=ms + 3 * DAY)
-            for market, leg in zip(record.group.markets, legs, strict=True)
-        )
-        self.groups.append(replace(record, group=replace(record.group, markets=markets)))
         return row
 
     def refuse(self, name: str, ms: int, reason: str) -> None:
         """A basket of which nothing was sent."""
         row = replace(sample_basket(name, f"pair-{name}"), state=BasketState.REFUSED, reason=reason, updated_ms=ms)
         self.rows.append(row)
+        note = f"{reason}: as it was at that moment"
+        self.entries.append(decision_entry("refused", name, row.certificate.seal, note, ms))
 
     def determine(self, name: str, payout: Price, ms: int, number: int = 0, status: str = "determined") -> None:
         """The first market is said to pay this, the second the rest of a dollar."""

@@ -5,6 +5,7 @@ and without a socket. Detection, risk, waves, assessment, unwinding and sweeping
 memory, and time is virtual.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -41,6 +42,7 @@ from kalshi_arb.fakes import (
     MemoryLedgerStore,
     MemoryNotifier,
     MemoryOpportunityStore,
+    MemoryQueue,
     MemoryReservationStore,
     MemoryStatusStore,
     MemoryWorkflow,
@@ -214,12 +216,12 @@ class _Desk:
             status=status, notifier=notifier, breaker=breaker, clock=clock,
         )  # fmt: skip
         self._closer = Closer(
-            baskets=baskets, ledger=ledger, reservations=reservations, status=status, notifier=notifier,
-            breaker=breaker, clock=clock,
+            baskets=baskets, ledger=ledger, reservations=reservations, audits=MemoryQueue(), status=status,
+            notifier=notifier, breaker=breaker, clock=clock, write_problem=warnings.warn,
         )  # fmt: skip
         self._sweeper = Sweeper(
-            baskets=baskets, workflow=self._workflow, reservations=reservations, status=status, notifier=notifier,
-            breaker=breaker, clock=clock, mode=MODE,
+            baskets=baskets, ledger=ledger, workflow=self._workflow, reservations=reservations, status=status,
+            notifier=notifier, breaker=breaker, clock=clock, mode=MODE,
         )  # fmt: skip
 
     def work(self, faults: Sequence[Fault]) -> Ended:

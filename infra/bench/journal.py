@@ -12,16 +12,16 @@ units for each KB begun of each item; a strongly consistent scan one read unit f
 import json
 import resource
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import click
 
 from kalshi_arb.aws.dynamo import Item
-from kalshi_arb.aws.journal import head_item, row_item
-from kalshi_arb.clock import SystemClock
+from kalshi_arb.aws.journal import head_item, row_items
 from kalshi_arb.domain.basket import Basket
-from kalshi_arb.domain.journal import chain_of, verify
+from kalshi_arb.domain.journal import chain_of, in_order, unsealed, verify
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
 from kalshi_arb.domain.portfolio import (
@@ -29,13 +29,16 @@ from kalshi_arb.domain.portfolio import (
     Fill,
     LedgerEntry,
     Settlement,
+    cash_by_shard,
     cash_entry,
     decision_entry,
     fill_entry,
     result_entry,
     settlement_entry,
 )
-from kalshi_arb.fakes import MemoryLedgerStore
+from kalshi_arb.domain.positions import replay
+from kalshi_arb.execution.running import RunningJournal
+from kalshi_arb.fakes import ManualClock, MemoryLedgerStore
 from kalshi_arb.journal_view import Names
 from kalshi_arb.reports.figures import report
 from kalshi_arb.reports.html import report_html
@@ -43,7 +46,8 @@ from kalshi_arb.reports.machine import lots_csv
 from kalshi_arb.reports.period import Period, day_of
 
 BEGIN = 1_790_000_000_000
-APART_MS = 60_000
+APART_MS = 432_000
+"""200 baskets a day."""
 PER_BASKET = 9
 _COUNT = Count(2_000)
 _LOW, _HIGH, _FEE = Price(4_000), Price(5_000), Cash(336_000)
@@ -100,12 +104,14 @@ def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
 def measure(entries: int) -> dict[str, object]:
     """All figures for a journal of about this many entries."""
     baskets = max(1, entries // PER_BASKET)
-    store = MemoryLedgerStore(SystemClock())
+    clock = ManualClock(BEGIN)
+    store = MemoryLedgerStore(clock)
     store.append([cash_entry(EntryKind.OPENING, "opening-cash-0", 0, Cash(10**11), BEGIN, "")])
     appends = [part for number in range(baskets) for part in basket_entries(number)]
 
     def write() -> None:
         for part in appends:
+            clock.advance(max(0, part[0].created_ms - clock.now_ms()))
             store.append(part)
 
     _, writing = timed(write)
@@ -134,22 +140,51 @@ def measure(entries: int) -> dict[str, object]:
         "csv": {"seconds": round(writing_table, 2), "rows": table.count("\n") - 1, "bytes": len(table)},
         "html": {"seconds": round(writing_page, 2), "bytes": len(page)},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "cost": cost([row_item(row) for row in rows], [head_item(head) for head in heads.values()], appends, baskets),
+        "running": running(store, last_ms),
+        "cost": cost([list(row_items(row)) for row in rows], list(map(head_item, heads.values())), appends, baskets),
     }
 
 
-def cost(rows: list[Item], heads: list[Item], appends: list[list[LedgerEntry]], baskets: int) -> dict[str, object]:
-    """What the table charges: each append writes its entries, and moves the head of each chain that it writes to."""
-    sizes = [item_bytes(item) for item in rows]
-    head = sum(item_bytes(item) for item in heads) / len(heads)
-    chains = sum(len({chain_of(entry) for entry in part}) for part in appends)
-    entry_units = sum(-(-size // 1024) for size in sizes)
-    # The index by time holds a whole copy of every entry, which costs a plain write and its storage once more.
-    units = 3 * entry_units + 2 * chains * -(-int(head) // 1024)
-    scanned = sum(sizes) + sum(item_bytes(item) for item in heads)
-    stored = scanned + sum(sizes) + STORED_BESIDE * (2 * len(rows) + len(heads))
+def running(store: MemoryLedgerStore, last_ms: int) -> dict[str, object]:
+    """What deciding from the state carried forward costs beside reading everything; the baskets of three days are in it
+    entry by entry."""
+    clock = ManualClock(last_ms)
+    journal = RunningJournal(store, clock)
+    _, making = timed(journal.renew)
+    text = store.carried() or ""
+    packed = len(zlib.compress(text.encode()))
+    entries, reading = timed(journal.entries)
+    _, replaying = timed(lambda: replay(entries))
+    whole, reading_all = timed(lambda: in_order(unsealed(row) for row in store.rows()[0]))
+    _, replaying_all = timed(lambda: replay(whole))
+    if cash_by_shard(entries) != cash_by_shard(whole):
+        raise RuntimeError("the state carried forward is not the journal's")
+    units = -(-packed // 4096)
     return {
-        "bytes_per_entry": round(sum(sizes) / len(sizes)),
+        "entries": len(entries),
+        "bytes": packed,
+        "make_seconds": round(making, 2),
+        "read_and_replay_seconds": round(reading + replaying, 3),
+        "everything_instead_seconds": round(reading_all + replaying_all, 3),
+        "read_units": units,
+        "dollars_a_day_of_5_reads_a_minute": round(units * 5 * 1440 * READS / 10**6, 4),
+    }
+
+
+def cost(
+    rows: list[list[Item]], heads: list[Item], appends: list[list[LedgerEntry]], baskets: int
+) -> dict[str, object]:
+    """What the table charges: each append writes its entries with their ids, and moves the head of each chain that it
+    writes to."""
+    sizes = [item_bytes(item) for items in rows for item in items]
+    ends = sum(item_bytes(item) for item in heads)
+    chains = sum(len({chain_of(entry) for entry in part}) for part in appends)
+    # A head is a copy in the index by time too: where it moves, one is deleted there and one put, as plain writes.
+    units = 2 * sum(-(-size // 1024) for size in sizes) + (2 + 2) * chains
+    scanned = sum(sizes) + ends
+    stored = scanned + ends + STORED_BESIDE * (len(sizes) + 2 * len(heads))
+    return {
+        "bytes_per_entry": round(sum(sizes) / len(rows)),
         "bytes_per_basket_with_heads": round(stored / baskets),
         "write_units_per_basket": round(units / baskets, 1),
         "dollars_to_write_a_basket": round(units / baskets * WRITES / 10**6, 8),

@@ -3,6 +3,7 @@ by the deployed state machine. What is timed is our own code; what it would have
 
 import json
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from kalshi_arb.fakes import (
     MemoryLedgerStore,
     MemoryNotifier,
     MemoryOpportunityStore,
+    MemoryQueue,
     MemoryReservationStore,
     MemoryStatusStore,
     MemoryWorkflow,
@@ -125,8 +127,8 @@ class CodeRun:
             breaker=breaker, clock=clock,
         )  # fmt: skip
         self._closer = Closer(
-            baskets=baskets, ledger=ledger, reservations=reservations, status=status, notifier=notifier,
-            breaker=breaker, clock=clock,
+            baskets=baskets, ledger=ledger, reservations=reservations, audits=port(MemoryQueue(), "queue"),
+            status=status, notifier=notifier, breaker=breaker, clock=clock, write_problem=warnings.warn,
         )  # fmt: skip
 
     def met(self, part: str, name: str) -> None:

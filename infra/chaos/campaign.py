@@ -46,6 +46,7 @@ class Tally:
     baskets: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     unwound: int = 0
+    released: int = 0
     unwinds_stopped: int = 0
     blows: Counter[str] = field(default_factory=Counter)
     exchange: Counter[str] = field(default_factory=Counter)
@@ -62,6 +63,7 @@ class Tally:
         self.baskets += len(result.ends)
         self.ends.update(result.ends)
         self.unwound += result.unwound
+        self.released += result.released
         self.unwinds_stopped += result.unwinds_stopped
         self.exchange.update(result.exchange_struck)
         self.transitions += result.transitions
@@ -92,6 +94,7 @@ class Tally:
             "baskets": self.baskets,
             "ends": dict(sorted(self.ends.items())),
             "unwound": self.unwound,
+            "released_early": self.released,
             "unwinds_while_purchases_were_stopped": self.unwinds_stopped,
             "blows": dict(sorted(self.blows.items())),
             "exchange_faults": dict(sorted(self.exchange.items())),
@@ -119,6 +122,8 @@ def short(runs: int, seed: int) -> Iterator[Schedule]:
         *islice(aimed(bases()["unwind"], _KILLS), 0, None, 2),
         *islice(aimed(bases()["part"], _KILLS), 0, None, 8),
         *islice(aimed(bases()["held"], _KILLS), 0, None, 8),
+        # Where it dies is what is left over afterwards (:func:`cover`).
+        bases()["released"],
     ]
     yield from fixed
     yield from random(max(0, runs - len(fixed)), seed)

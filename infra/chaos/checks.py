@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 from infra.chaos.wiring import Stage
 from infra.exchange.living import MEMBER
+from infra.exchange.testkit import collateral_of
 from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState, OrderState
+from kalshi_arb.domain.collateral import returned_by_shard
 from kalshi_arb.domain.money import Cash
-from kalshi_arb.domain.portfolio import LedgerEntry, cash_change, net_positions
+from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, cash_change, net_positions, refusal_code
 from kalshi_arb.execution.reconcile import is_unbooked
 
 _OPEN = (OrderState.PLANNED, OrderState.SENT, OrderState.UNKNOWN)
@@ -45,7 +47,8 @@ def _after(stage: Stage) -> Iterator[str]:
 def _account(stage: Stage) -> Iterator[str]:
     """Cash and positions, to 1e-6 dollars."""
     account, entries = stage.world.core.accounts[MEMBER], stage.ledger.all()
-    cash, ours = sum(account.cash.values()), stage.world.opening + cash_change(entries)
+    returned = sum(returned_by_shard(entries, collateral_of(stage.world.core)).values())
+    cash, ours = sum(account.cash.values()), stage.world.opening + cash_change(entries) + returned
     if cash != ours:
         yield f"the exchange has {cash} x 1e-6 dollars, the ledger makes {ours}"
     if any(account.reserved.values()):
@@ -109,6 +112,31 @@ def _row(stage: Stage, row: Basket, entries: list[LedgerEntry]) -> Iterator[str]
     ):
         yield f"{row.state.value}, and nobody was told"
     yield from _reserved(stage, row)
+    yield from _decisions(row, entries)
+
+
+def _decisions(row: Basket, entries: list[LedgerEntry]) -> Iterator[str]:
+    """What the journal says was decided: of a refused basket that alone and why, of any other that it was accepted and
+    how it ended."""
+    decisions = {entry.entry_id: entry for entry in entries if entry.kind is EntryKind.DECISION}
+    if row.state is BasketState.REFUSED:
+        wanted = {"refused"}
+        if len(entries) != 1:
+            yield f"refused, and the journal has {len(entries)} entries of it"
+    else:
+        wanted = {"accepted", "end"}
+        if row.release is not None:
+            wanted |= {f"{what}-{row.release.number}" for what in ("release", "end")}
+    for what in sorted(wanted):
+        told = decisions.get(f"{what}-{row.basket_id}")
+        if told is None:
+            yield f"{row.state.value}, and the journal does not say {what}"
+        elif told.reference != row.certificate.seal:
+            yield f"{what} on certificate {told.reference}, its row has {row.certificate.seal}"
+        elif what == "refused" and refusal_code(told) != row.reason:
+            yield f"refused for {row.reason}, the journal says {told.note}"
+    if row.state is not BasketState.REFUSED and any(refusal_code(entry) is not None for entry in decisions.values()):
+        yield f"{row.state.value}, and the journal says that it was refused"
 
 
 def _reserved(stage: Stage, row: Basket) -> Iterator[str]:

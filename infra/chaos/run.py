@@ -15,6 +15,7 @@ from infra.chaos.checks import problems_after, problems_after_settlement
 from infra.chaos.halts import Halt, Halts
 from infra.chaos.machine import Edge, Interpreter, Json, TaskError
 from infra.chaos.plan import KILLS, Aim, Blow, ExecutionDied, Fates, Killed, Kind, Occasion, Odds, exchange_faults
+from infra.chaos.releases import Bidders, Bidding
 from infra.chaos.scheduler import DeadlineError, Scheduler
 from infra.chaos.wiring import ROOT, Probe, Stage, Trace, function_name, invoke, load_handler, time_limits
 from infra.chaos.worlds import START_MS, World, WorldPlan, payouts
@@ -29,6 +30,7 @@ LAST_MS = 5_400_000
 _SWEEP_MS = 60_000
 _VISIBILITY_MS = 120_000
 _RECEIVES = 4
+_AUDIT_DELAY_MS = 6_000
 _PAYLOAD_BYTES = 8_192
 _EXECUTION = "state machine"
 
@@ -50,6 +52,7 @@ class Schedule:
     :param faults: makes the exchange's fault scripts for the world
     :param ahead_ms: how far our clock is ahead of the exchange's
     :param stops: when purchases are stopped, how, and for how long
+    :param biddings: when what is held can be sold for more than it pays, and is looked at
     """
 
     name: str
@@ -62,13 +65,15 @@ class Schedule:
     basic: bool = False
     aims: tuple[Aim, ...] = ()
     stops: tuple[Halt, ...] = ()
+    biddings: tuple[Bidding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a run. ``ends`` are the states of its baskets, ``unwound`` how many of them sold
-    something again; ``met`` all occasions in their order, ``rows`` the baskets as they ended, before anything
-    settled; ``unwinds_stopped`` counts the batches of unwinds that left while purchases were stopped."""
+    """What became of a run. ``ends`` are the states of its baskets, ``unwound`` how many of them sold something again,
+    ``released`` how many sold something early; ``met`` all occasions in their order, ``rows`` the baskets as they
+    ended, before anything settled; ``unwinds_stopped`` counts the batches of unwinds that left while purchases were
+    stopped."""
 
     schedule: Schedule
     problems: tuple[str, ...]
@@ -83,6 +88,7 @@ class Result:
     trace: tuple[str, ...]
     rows: tuple[Basket, ...]
     unwinds_stopped: int
+    released: int
 
 
 @cache
@@ -110,10 +116,12 @@ class Run:
         self._probe = Probe(self._scheduler, self._fates, self._trace)
         self._world = World(schedule.world)
         self._stage = Stage(
-            self._world, self._scheduler, self._probe, self._launch, limits=schedule.limits,
+            self._world, self._scheduler, self._probe, self._launch, self._request_audit, limits=schedule.limits,
             ahead_ms=schedule.ahead_ms, basic=schedule.basic, seed=name,
         )  # fmt: skip
         self._halts = Halts(self._stage, self._scheduler, self._trace)
+        bids = Random(f"bids-{name}")  # noqa: S311 - seeded
+        self._bidders = Bidders(self._stage, self._trace, bids)
         self._problems: list[str] = []
         self._transitions: list[int] = []
         self._busy = 0
@@ -139,6 +147,7 @@ class Run:
             tuple(row.reason for row in rows), tuple(worst), tuple(self._fates.met), dict(self._fates.struck),
             self._exchange_struck, tuple(self._transitions), tuple(self._trace.lines), tuple(rows),
             self._halts.unwinds(),
+            sum(any(order.filled for order in row.release_orders()) for row in rows),
         )  # fmt: skip
 
     def _short_of_cash(self, rows: list[Basket]) -> list[str]:
@@ -160,6 +169,12 @@ class Run:
             self._begin(f"candidate {number}", partial(self._make, number, delivery), delivery.made_ms)
         for halt in schedule.stops:
             self._begin("person", partial(self._halts.carry_out, halt), halt.at_ms)
+        for bidding in schedule.biddings:
+            self._begin("bids", partial(self._bidders.bid, bidding), bidding.at_ms)
+            if bidding.gone_after_ms is not None:
+                self._begin("bids gone", self._bidders.take_back, bidding.at_ms + bidding.gone_after_ms)
+            for number, at_ms in enumerate(bidding.reviews_ms):
+                self._begin(f"review {number}", self._review, at_ms)
         self._scheduler.start("sweeper", self._sweep, _SWEEP_MS)
         self._scheduler.start("calm", self._calm_down, CALM_MS)
 
@@ -235,6 +250,14 @@ class Run:
         except TaskError as error:
             self._trace.note(f"the sweeper failed: {error}")
 
+    def _review(self) -> None:
+        """The settlement function goes round while nothing settles."""
+        event = json.loads((ROOT / "events" / "schedule_settlement.json").read_text(encoding="utf-8"))
+        try:
+            self._invoke("settlement", event, limits_of_time()["settlement"])
+        except TaskError as error:
+            self._trace.note(f"the settlement failed: {error}")
+
     def _settle(self) -> None:
         """Every market settles in one of the ways its group allows, and the settlement function goes round."""
         core = self._world.core
@@ -262,6 +285,17 @@ class Run:
         shared = sorted((ticker for ticker in paid if ticker.startswith("KXSHARED-")), key=lambda one: int(one[9:]))
         reached = self._chance.randint(0, len(shared)) if shared else 0
         return {**paid, **{ticker: 10_000 if rung < reached else 0 for rung, ticker in enumerate(shared)}}
+
+    def _request_audit(self, body: str) -> None:
+        """A basket has ended: the books are compared when the queue's delay is over."""
+        event = {"Records": [{"messageId": "audit", "body": body, "eventSource": "aws:sqs"}]}
+        self._begin("audit", partial(self._audit, event), _AUDIT_DELAY_MS)
+
+    def _audit(self, event: Json) -> None:
+        try:
+            self._invoke("settlement", event, limits_of_time()["settlement"])
+        except TaskError as error:
+            self._trace.note(f"the audit failed: {error}")
 
     # Executions
 

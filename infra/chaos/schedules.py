@@ -12,6 +12,7 @@ from random import Random
 
 from infra.chaos.halts import Halt, Means
 from infra.chaos.plan import CALM, Aim, Blow, Kind, Occasion, Odds
+from infra.chaos.releases import Bidding
 from infra.chaos.run import Delivery, Run, Schedule, random_faults
 from infra.chaos.worlds import Shape, World, WorldPlan
 from infra.exchange.faults import ORDERS, BookThinned, CallScope, Fault, MarketClosed
@@ -20,6 +21,8 @@ from kalshi_arb.domain.fees import Precision
 
 CROWD = "crowd-"
 BASKETS_AT_ONCE = 20
+_NETTED = 0.4
+"""In this share of the runs the account gets collateral back."""
 _REPETITIONS = 3
 """What a run does again and again is aimed at so often."""
 _BOOKS = CallScope(methods=("GET",), paths=("/markets/orderbooks",))
@@ -93,7 +96,11 @@ def bases() -> Mapping[str, Schedule]:
         _base("part", 4, _partly),
         _base("held", 4, _closes),
         _base("refused", 4, _gone),
-    )
+        replace(
+            _base("released", 4, _none), biddings=(Bidding(140_000, (150_000,), 4, (60, 60)),),
+            limits={**LIMITS, "auto_release": True},
+        ),
+    )  # fmt: skip
     died = _first(plain[1], Kind.STATE, "ExecuteWave after")
     return {base.name: base for base in (*plain, _base("resumed", 4, _fades, Aim(died, Blow.KILL_AFTER)))}
 
@@ -128,6 +135,7 @@ def drawn(seed: int) -> Schedule:
     plan = WorldPlan(
         seed, shapes, cash=chance.choice((8, 60, 400)), precision=chance.choice((Precision.DIRECT, Precision.CENT)),
         depth=chance.choice(((8, 30), (2, 12), (20, 60))),
+        netting=Random(f"netting-{seed}").random() < _NETTED,  # noqa: S311 - seeded
     )  # fmt: skip
     kill = chance.choice((0, 8, 25, 70))
     odds = Odds(
@@ -137,10 +145,10 @@ def drawn(seed: int) -> Schedule:
     )  # fmt: skip
     deliveries = tuple(_deliveries(chance, range(size)))
     ahead_ms = chance.choice((0, 0, 0, -1_500, 1_500, 2_500))
-    limits = {**LIMITS, **(UNBROKEN if chance.random() < 0.7 else {})}
+    limits = {**LIMITS, **(UNBROKEN if chance.random() < 0.7 else {}), "auto_release": True}
     return Schedule(
         str(seed), plan, deliveries, odds, random_faults(chance.choice((1, 2, 4))), limits, ahead_ms,
-        basic=chance.random() < 0.3, stops=tuple(_stops(chance)),
+        basic=chance.random() < 0.3, stops=tuple(_stops(chance)), biddings=tuple(_biddings(seed)),
     )  # fmt: skip
 
 
@@ -170,6 +178,18 @@ def _stops(chance: Random) -> Iterator[Halt]:
         yield Halt(chance.choice(tuple(Means)), at_ms, for_ms)
 
 
+def _biddings(seed: int) -> Iterator[Bidding]:
+    """In three runs of five what is held can be sold for more than it pays, while things go wrong or when none does."""
+    chance = Random(f"biddings-{seed}")  # noqa: S311 - seeded
+    if chance.random() < 0.4:
+        return
+    depth = chance.choice(((60, 90), (1, 12), (1, 60)))
+    for at_ms in chance.choice(((140_000,), (140_000, 420_000), (420_000,))):
+        reviews = chance.choice(((10_000,), (10_000, 10_040), (10_000, 70_000), (5_000, 30_000, 150_000)))
+        gone = chance.choice((None, None, 10_300, 10_600, 11_000))
+        yield Bidding(at_ms, tuple(at_ms + after for after in reviews), chance.choice((2, 4, 8)), depth, gone)
+
+
 def _deliveries(chance: Random, sites: Iterable[int]) -> Iterator[Delivery]:
     """One candidate for each group, for some of them a second one, and some delivered twice."""
     for site in sites:
@@ -184,14 +204,14 @@ def _deliveries(chance: Random, sites: Iterable[int]) -> Iterator[Delivery]:
 
 def named(name: str) -> Schedule:
     """The schedule of that name. :raises SettingsError: there is none."""
-    base, mark, aim = name.partition("@")
+    base, *aims = name.split("@")
     schedule = _unaimed(base)
-    if not mark:
-        return schedule
-    occasion, _, word = aim.partition(":")
-    if not occasion.isdecimal() or word not in list(Blow):
-        raise SettingsError(f"{aim!r} aims at nothing: give a number, a colon and one of {', '.join(Blow)}")
-    return at(schedule, int(occasion), Blow(word))
+    for aim in aims:
+        occasion, _, word = aim.partition(":")
+        if not occasion.isdecimal() or word not in list(Blow):
+            raise SettingsError(f"{aim!r} aims at nothing: give a number, a colon and one of {', '.join(Blow)}")
+        schedule = at(schedule, int(occasion), Blow(word))
+    return schedule
 
 
 def _unaimed(name: str) -> Schedule:

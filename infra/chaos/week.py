@@ -29,7 +29,9 @@ from infra.chaos.wiring import ROOT, Stage
 from infra.chaos.worlds import START_MS, Shape, WorldPlan
 from infra.exchange.faults import FaultScript
 from infra.exchange.living import MEMBER
+from infra.exchange.testkit import collateral_of
 from kalshi_arb.domain.basket import LIVE_STATES, BasketState
+from kalshi_arb.domain.collateral import returned_by_shard
 from kalshi_arb.domain.fees import FeeSchedule, FeeType
 from kalshi_arb.domain.market import MarketStatus
 from kalshi_arb.domain.money import Price
@@ -46,10 +48,11 @@ HELD_STATES = (BasketState.LOCK, BasketState.HELD)
 
 
 class Week(Run):
-    """Carries out one plan. ``lots`` and ``misfortunes`` are what was dealt out, by group."""
+    """Carries out one plan. ``lots`` and ``misfortunes`` are what was dealt out, by group; ``most_returned`` is the
+    most collateral that had come back at a quiet moment (1e-6 dollars)."""
 
     def __init__(self, plan: WeekPlan) -> None:
-        world = WorldPlan(plan.seed, (), cash=plan.cash, precision=plan.precision)
+        world = WorldPlan(plan.seed, (), cash=plan.cash, precision=plan.precision, netting=plan.netting)
         limits = {**LIMITS, **UNBROKEN}
         super().__init__(Schedule(f"week-{plan.seed}", world, (), CALM, lambda *_: [], limits))
         self.plan = plan
@@ -58,6 +61,7 @@ class Week(Run):
         self.comparisons = 0
         self.fleeting = 0
         self.quiet_moments = 0
+        self.most_returned = 0
         self._next_lot = lots(self._chance)
         self._numbers = count()
         self._diary: list[tuple[int, int, Callable[[], None]]] = []
@@ -281,8 +285,11 @@ class Week(Run):
         ):
             return
         self.quiet_moments += 1
+        back = returned_by_shard(entries, collateral_of(self._world.core))
+        self.most_returned = max(self.most_returned, sum(back.values()))
+        cash = {shard: amount + back.get(shard, 0) for shard, amount in cash_by_shard(entries).items()}
         positions = {ticker: own.count for ticker, own in account.positions.items() if own.count}
-        if dict(account.cash) != cash_by_shard(entries) or positions != net_positions(entries):
+        if dict(account.cash) != cash or positions != net_positions(entries):
             self._problems.append(f"the account has {account.cash}, {positions}; the journal says otherwise")
 
 
@@ -293,13 +300,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=plan.seed)
     parser.add_argument("--days", type=int, default=plan.days, choices=range(1, 15), metavar="1-14")
     parser.add_argument("--baskets", type=int, default=plan.baskets, help="that have bought something")
+    parser.add_argument("--netting", action="store_true", help="the account gets collateral back across markets")
     parser.add_argument("--json", type=Path, help="write every basket with its parts to this file")
     options = parser.parse_args(argv)
     if options.baskets < 1:
         parser.error("a week needs at least one basket")
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"there is no folder {options.json.parent} to write to")
-    week = Week(WeekPlan(options.seed, options.days, options.baskets))
+    week = Week(WeekPlan(options.seed, options.days, options.baskets, netting=options.netting))
     problems = week.live()
     found = week.books()
     sys.stdout.write(text_of(found))

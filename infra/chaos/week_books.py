@@ -16,7 +16,7 @@ from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, cash_change
 from kalshi_arb.domain.positions import replay
 from kalshi_arb.execution.explain import Explanation, Part, explain, own_fills
 from kalshi_arb.fakes import ManualClock, MemoryLedgerStore
-from kalshi_arb.journal_view import Names
+from kalshi_arb.journal_view import names_of
 from kalshi_arb.ports import AlertKind
 from kalshi_arb.reports.figures import report
 from kalshi_arb.reports.period import Period, day_of
@@ -104,13 +104,8 @@ def books_of(
         lines.append(Line(row, lot, misfortunes.get(row.group_id, Misfortune.NONE), told))
     results = Counter(entry.note for entry in entries if entry.kind is EntryKind.RESULT)
     period = Period(day_of(START_MS), day_of(stage.clock.now_ms()))
-    # Groups whose markets were paid are gone from the store; the world remembers all of them.
-    families = {group.group_id: group.family.value for group in stage.world.groups}
-    names = Names(
-        {row.basket_id: row.event_ticker for row in rows}, {row.basket_id: families[row.group_id] for row in rows}
-    )
     now = stage.clock.now_ms()
-    reported = report(entries, rows, names, period, mode="simulated", now_ms=now)
+    reported = report(entries, rows, names_of(rows), period, mode="simulated", now_ms=now)
     found = WeekBooks(
         tuple(lines),
         Counter(row.reason for row in rows if row.state is BasketState.REFUSED),

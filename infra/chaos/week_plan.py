@@ -45,6 +45,7 @@ class WeekPlan:
 
     :param cash: dollars on each shard
     :param settle_minutes: how often the settlement function runs; every minute while a result waits to be paid
+    :param netting: the account gets collateral back across the markets of an event
     """
 
     seed: int = 1
@@ -53,6 +54,7 @@ class WeekPlan:
     cash: int = 5_000
     precision: Precision = Precision.DIRECT
     settle_minutes: int = 10
+    netting: bool = False
 
 
 def faults_of(misfortune: Misfortune, site: Site) -> tuple[Fault, ...]:

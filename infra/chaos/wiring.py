@@ -32,6 +32,7 @@ from kalshi_arb import bootstrap, fakes
 from kalshi_arb.domain.basket import LIVE_STATES, Basket
 from kalshi_arb.domain.errors import StoreError
 from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.kalshi.client import RestClient
 from kalshi_arb.kalshi.rate_limit import Budget, Caller
 from kalshi_arb.kalshi.rate_limit import Tier as OwnTier
@@ -234,11 +235,21 @@ class OneLive(fakes.MemoryBasketStore):
         if not super().create(basket, *args, **kwargs):
             return False
         self.created.append(basket.basket_id)
-        rows = self.in_states(LIVE_STATES, 1_000)
-        live = [row.basket_id for row in rows if row.group_id == basket.group_id]
-        if len(live) > 1:
-            self.overlaps.append(f"{basket.group_id} has live baskets {', '.join(sorted(live))}")
+        self._count_live(basket.group_id)
         return True
+
+    def reopen(self, basket: Basket) -> Basket | None:
+        """As the port says."""
+        live = super().reopen(basket)
+        if live is not None:
+            self._count_live(basket.group_id)
+        return live
+
+    def _count_live(self, group_id: str) -> None:
+        rows = self.in_states(LIVE_STATES, 1_000)
+        live = [row.basket_id for row in rows if row.group_id == group_id]
+        if len(live) > 1:
+            self.overlaps.append(f"{group_id} has live baskets {', '.join(sorted(live))}")
 
     def save(self, basket: Basket) -> Basket:
         """As the port says."""
@@ -263,6 +274,17 @@ class Launcher:
         self.started.add((basket_id, attempt))
         self._launch(basket_id, attempt)
         return True
+
+
+class Audits:
+    """The queue of audit requests: each message goes on its way."""
+
+    def __init__(self, deliver: Callable[[str], None]) -> None:
+        self._deliver = deliver
+
+    def send(self, body: str) -> None:
+        """As the port says."""
+        self._deliver(body)
 
 
 class Quiet:
@@ -314,6 +336,7 @@ class Stage:
         scheduler: Scheduler,
         probe: Probe,
         launch: Callable[[str, int], None],
+        request_audit: Callable[[str], None],
         *,
         limits: Mapping[str, object],
         ahead_ms: int,
@@ -342,9 +365,11 @@ class Stage:
             rate_tier=OwnTier.BASIC if basic else OwnTier.PRESTIGE,
             rest_url=_BASE_URL,
             smallest_fill="100",
+            netting=Netting.ON if world.plan.netting else Netting.OFF,
             limits_parameter="limits",
         )
         ports: dict[str, object] = {
+            "audits": Audits(request_audit),
             "baskets": self.baskets,
             "groups": self.groups,
             "opportunities": fakes.MemoryOpportunityStore(),

@@ -13,7 +13,7 @@ from infra.exchange.core import ExchangeCore
 from infra.exchange.living import MEMBER, seeded_ids
 from infra.exchange.terms import EventTerms, GridName, MarketTerms, NewOrder, SeriesTerms, TimeInForce
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
-from kalshi_arb.domain.market import Market, Outcome, StrikeType
+from kalshi_arb.domain.market import CollateralReturn, Market, Outcome, StrikeType
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, ONE_CONTRACT, ONE_DOLLAR, Cash, Count, Price, complement
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
 
@@ -53,6 +53,7 @@ class WorldPlan:
     :param shared: so many groups more, each on two neighbours or more of one ladder
     :param cash: dollars of the member on each shard
     :param start_ms: the exchange's first moment, UTC milliseconds
+    :param netting: the member gets collateral back, and at most one market pays of the events that can say so
     """
 
     seed: int
@@ -62,6 +63,7 @@ class WorldPlan:
     precision: Precision = Precision.DIRECT
     depth: tuple[int, int] = (8, 30)
     start_ms: int = START_MS
+    netting: bool = False
 
 
 class World:
@@ -73,6 +75,7 @@ class World:
         self.core = ExchangeCore(plan.start_ms, seeded_ids(Random(f"ids-{plan.seed}")))  # noqa: S311 - seeded
         dollars = Cash(plan.cash * CASH_PER_DOLLAR)
         self.core.open_account(MEMBER, dict.fromkeys(SHARDS, dollars), plan.precision)
+        self.core.set_netting(MEMBER, enabled=plan.netting)
         self.core.open_account(
             MAKER, dict.fromkeys(SHARDS, Cash(10**7 * CASH_PER_DOLLAR)), Precision.DIRECT, is_crowd=True
         )
@@ -115,7 +118,7 @@ class World:
         match shape:
             case Shape.PARTITION | Shape.WIDE | Shape.EXCLUSIVE:
                 size = chance.randint(9, 11) if shape is Shape.WIDE else chance.randint(2, 4)
-                markets = self._event(f"KXC{number}", size, chance.choice(SHARDS))
+                markets = self._event(f"KXC{number}", size, chance.choice(SHARDS), exclusive=self.plan.netting)
                 winners = tuple(_one_hot(size))
                 outcome = Outcome.YES
                 if shape is Shape.EXCLUSIVE:
@@ -150,7 +153,7 @@ class World:
                 sites.append(_made(name, Family.LADDER, pair, _rungs(2), (Outcome.YES, Outcome.NO)))
         return sites[:groups]
 
-    def _event(self, event: str, size: int, shard: int) -> tuple[Market, ...]:
+    def _event(self, event: str, size: int, shard: int, *, exclusive: bool = False) -> tuple[Market, ...]:
         chance = self._chance
         fees = FeeSchedule(FeeType.QUADRATIC, chance.choice((10_000, 5_000)))
         grid = chance.choice((GridName.LINEAR_CENT, GridName.LINEAR_CENT, GridName.DECI_CENT))
@@ -164,11 +167,12 @@ class World:
             )
             for number in range(size)
         )  # fmt: skip
-        self.core.list_event(EventTerms(event, series, event, "", mutually_exclusive=False, markets=terms))
+        self.core.list_event(EventTerms(event, series, event, "", mutually_exclusive=exclusive, markets=terms))
         return tuple(
             Market(
                 own.ticker, event, series, StrikeType.OTHER, None, None, own.ticker, own.title, own.grid, fees, shard,
                 close_ms, "rules", paid_by_ms=close_ms + _TIMER_S * 1000,
+                collateral_return=CollateralReturn.MECNET if exclusive else CollateralReturn.NONE,
             )
             for own in terms
         )  # fmt: skip

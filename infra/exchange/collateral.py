@@ -2,12 +2,14 @@
 
 An account that has netting on gets back at once what its NO contracts are sure to pay: of NO counts ``n_i`` over the
 markets of such an event at most one market's lose, so ``sum(n_i) - max(n_i)`` dollars come back (Kalshi help centre,
-collateral return; the rule for NO positions alone). It covers what is opened while netting is on.
+collateral return; the rule for NO positions alone). It covers what is opened while netting is on. Once a market of the
+event has paid its YES, the NO of the others is sure to that extent, and comes back at that moment.
 
 Every amount is exact: what was returned is a claim of the exchange on the payouts of the same contracts. Closing or
 settling them brings the sum down, and the difference is taken from that same trade or payment. So a covered position
-frees little or nothing when it is sold, and an account without cash cannot sell it. Only payouts that contradict the
-event, YES payouts of more than a dollar in all, can take more than the market pays and leave a balance below zero.
+frees little or nothing when it is sold, and an account without cash cannot sell it. Only two things can take more than
+the market pays and leave a balance below zero: payouts that contradict the event, YES payouts of more than a dollar in
+all; and by less than a step of the balance grid a market, scalar payouts that are rounded down to it.
 """
 
 from collections.abc import Mapping

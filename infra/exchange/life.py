@@ -177,6 +177,10 @@ class MarketLife(MemberDesk):
         for account in self.accounts.values():
             if account.position(market.ticker).count:
                 self._pay(market, account, yes_payout)
+            elif market.event.ticker in account.covers:
+                # What the others' NO contracts are sure to pay has changed, and comes back at once.
+                account.move(market.series.shard, -self._uncover(market, account))
+                account.record_balance(self._now)
         market.open_interest = Count(0)
         self._announce(market, LifecycleKind.SETTLED)
 
@@ -187,10 +191,9 @@ class MarketLife(MemberDesk):
         )
         taken_back = self._uncover(market, account)
         # A scalar payout may be finer than the account's balance grid; the exchange shows the rest as a fee.
-        net = (exact - taken_back) // account.precision * account.precision
-        paid = Cash(net + taken_back)
+        paid = Cash(exact // account.precision * account.precision)
         rounding = exact - paid
-        account.move(market.series.shard, net)
+        account.move(market.series.shard, paid - taken_back)
         account.fees_paid = Cash(account.fees_paid + rounding)
         self.fees_collected = Cash(self.fees_collected + rounding)
         account.settled_revenue = Cash(account.settled_revenue + paid)

@@ -8,8 +8,9 @@ from infra.exchange.account import OrderView
 from infra.exchange.core import ExchangeCore
 from infra.exchange.living import MEMBER, seeded_ids
 from infra.exchange.terms import EventTerms, GridName, MarketTerms, NewOrder, SeriesTerms, TimeInForce
+from kalshi_arb.domain.collateral import EventCollateral
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
-from kalshi_arb.domain.market import Outcome, StrikeType
+from kalshi_arb.domain.market import CollateralReturn, MarketStatus, Outcome, StrikeType
 from kalshi_arb.domain.money import CASH_PER_DOLLAR, ONE_CONTRACT, Cash, Count, Price
 
 START_MS = 1_795_000_000_000
@@ -95,3 +96,14 @@ def buy(
 def rest(core: ExchangeCore, ticker: str, outcome: Outcome, cents: int, contracts: int) -> OrderView:
     """Rest an order of the maker."""
     return buy(core, ticker, outcome, cents, contracts, TimeInForce.GOOD_TILL_CANCELED, account=MAKER)
+
+
+def collateral_of(core: ExchangeCore) -> dict[str, EventCollateral]:
+    """By market what its event gives collateral back for, as the exchange knows it now."""
+    found = {}
+    for ticker, market in core.markets.items():
+        kind = CollateralReturn.MECNET if market.event.mutually_exclusive else CollateralReturn.NONE
+        others = (core.markets[terms.ticker] for terms in market.event.markets)
+        paid = {one.ticker: one.payout if one.status is MarketStatus.FINALIZED else None for one in others}
+        found[ticker] = EventCollateral(market.event.ticker, kind, market.series.shard, paid)
+    return found

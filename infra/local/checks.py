@@ -91,9 +91,10 @@ def _attributes(answer: Mapping[str, Any]) -> Mapping[str, str]:
 def _table(ask: Question) -> str:
     table = ask.client.describe_table(TableName=ask.name)["Table"]
     wrong = [_differences(ask.declared, table, ("KeySchema", "AttributeDefinitions", "DeletionProtectionEnabled"))]
-    for index in ask.declared.get("GlobalSecondaryIndexes", ()):
-        found = [item for item in table.get("GlobalSecondaryIndexes", ()) if item["IndexName"] == index["IndexName"]]
-        wrong.append(_differences(index, _first(found), ("IndexName", "KeySchema", "Projection")))
+    for indexes in ("GlobalSecondaryIndexes", "LocalSecondaryIndexes"):
+        for index in ask.declared.get(indexes, ()):
+            found = [item for item in table.get(indexes, ()) if item["IndexName"] == index["IndexName"]]
+            wrong.append(_differences(index, _first(found), ("IndexName", "KeySchema", "Projection")))
     if "TimeToLiveSpecification" in ask.declared:
         time_to_live = ask.client.describe_time_to_live(TableName=ask.name)["TimeToLiveDescription"]
         if time_to_live.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):

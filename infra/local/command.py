@@ -43,6 +43,11 @@ from kalshi_arb.settings import Mode
     help="How long the exchange's answer to an order takes.",
 )
 @click.option(
+    "--mispricing-ms",
+    type=click.IntRange(min=1),
+    help="How long a mispricing of the embedded exchange stands.  [default: 4000 to 8000]",
+)
+@click.option(
     "--tape",
     "tapes",
     multiple=True,
@@ -84,6 +89,7 @@ def run(
     cash: int | None,
     fade_share: float,
     reply_ms: int,
+    mispricing_ms: int | None,
     tapes: tuple[str, ...],
     more_tapes: tuple[str, ...],
     speed: float | None,
@@ -123,8 +129,8 @@ def run(
     chosen = mode_of(exchange, mode)
     kalshi = None
     if exchange is not None:
-        if tapes or seed is not None or cash is not None:
-            raise click.UsageError("--tape, --seed and --cash are for the embedded exchange")
+        if tapes or seed is not None or cash is not None or mispricing_ms is not None:
+            raise click.UsageError("--tape, --seed, --cash and --mispricing-ms are for the embedded exchange")
         # On paper nothing is sent, so the key need not be allowed to trade.
         kalshi = replace(exchange_access(exchange, key_file, key_id), trades=chosen is Mode.DEMO)
     elif key_file is not None or key_id is not None:
@@ -132,6 +138,7 @@ def run(
     options = Options(
         seconds, as_json, seed, port, exchange_port, cash, fade_share, reply_ms, folder.resolve(),
         (*tapes, *more_tapes), 1.0 if speed is None else speed, fresh, chosen, kalshi,
+        mispricing_ms,
     )  # fmt: skip
     result = Runner(options, dict(os.environ), sys.stderr).run()
     if as_json:

@@ -44,7 +44,7 @@ STATUS_TABLE = "kalshi-arb-simulated-status"
 BASKETS_TABLE = "kalshi-arb-simulated-baskets"
 _PROBES = ("crash-probe#a", "crash-probe#b")
 _READY_SECONDS = 60.0
-_ORDER_SECONDS = 12.0  # how long to wait for an order before killing without one
+_ORDER_SECONDS = 60.0  # how long to wait for an order before killing without one
 _SETTLE_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
@@ -157,6 +157,8 @@ class Life:
                 [
                     *(sys.executable, "-m", "kalshi_arb.cli", "run", "--json", "--folder", str(plan.folder)),
                     *("--reply-ms", str(plan.reply_ms), "--fade-share", "0.4", "--seed", str(plan.seed), *options),
+                    # There is something to buy whenever it is ready, on the slowest machine too.
+                    *("--mispricing-ms", "30000"),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -212,7 +214,9 @@ class CrashTest:
         """Describe it; ``say`` is told what happens, a line at a time."""
         self._plan = plan
         self._say = say
-        self._chance = random.Random(plan.seed)  # noqa: S311  moments, not secrets
+        # When is drawn apart from in which order: how many processes there are must not move the moments.
+        self._when = random.Random(plan.seed)  # noqa: S311  moments, not secrets
+        self._order = random.Random(f"order {plan.seed}")  # noqa: S311  the same
         self._acknowledged = Acknowledged()
         self._moments: Counter[Moment] = Counter()
         self._http = httpx.Client(timeout=20)
@@ -226,7 +230,7 @@ class CrashTest:
         life = Life(self._plan, "--fresh")
         try:
             for number in range(1, self._plan.kills + 1):
-                moment = self._live_and_die(life, *self._plan.moment(self._chance))
+                moment = self._live_and_die(life, *self._plan.moment(self._when))
                 self._moments[moment] += 1
                 self._say(
                     f"kill {number} of {self._plan.kills}: {moment}; so far {self._acknowledged.writes} writes and "
@@ -236,14 +240,14 @@ class CrashTest:
             return self._end(life, began)
         finally:
             if life.process.poll() is None:
-                life.kill(self._chance)
+                life.kill(self._order)
             self._http.close()
 
     def _live_and_die(self, life: Life, kind: Moment, seconds: float) -> Moment:
         """One life; returns when it was killed, which is not always when it was meant to be."""
         if kind is Moment.STARTING:
             time.sleep(seconds)
-            life.kill(self._chance)
+            life.kill(self._order)
             return kind
         state = life.ready()
         probe = self._probe(state)
@@ -252,7 +256,7 @@ class CrashTest:
                 kind = Moment.RUNNING
             time.sleep(seconds)
             self._look(state)
-            life.kill(self._chance)
+            life.kill(self._order)
         finally:
             probe.stop()
         return kind

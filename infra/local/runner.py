@@ -67,8 +67,8 @@ class RunError(KalshiArbError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the person asked for. ``seed`` and ``cash`` are None when they were left to the state, ``kalshi`` is None
-    for the embedded exchange."""
+    """What the person asked for. ``seed`` and ``cash`` are None when they were left to the state, ``mispricing_ms``
+    when it was left to the exchange; ``kalshi`` is None for the embedded exchange."""
 
     seconds: float | None
     as_json: bool
@@ -84,6 +84,7 @@ class Options:
     fresh: bool = False
     mode: Mode = Mode.SIMULATED
     kalshi: ExchangeAccess | None = None
+    mispricing_ms: int | None = None
 
 
 def check_port(port: int, option: str) -> None:
@@ -329,6 +330,7 @@ class Runner:
                 *("--tier", EXCHANGE_TIER, "--seed", str(life.choices["seed"])),
                 *("--public-key-file", str(public), "--key-id", KEY_ID, "--cash", str(life.choices["cash"])),
                 *("--fade-share", str(options.fade_share), "--reply-ms", str(options.reply_ms)),
+                *(() if options.mispricing_ms is None else ("--mispricing-life-ms", str(options.mispricing_ms))),
                 *(
                     ("--tape", *options.tape, "--speed", str(options.speed), "--tape-waits")
                     if options.tape

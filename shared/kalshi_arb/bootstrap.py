@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kalshi_arb.aws.stores import Stores as Stores  # part of this module's surface
 from kalshi_arb.clock import Clock, SystemClock
 from kalshi_arb.domain.errors import SettingsError, StoreError
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.domain.money import Count, cash_from_wire
 from kalshi_arb.kalshi.rate_limit import Budget, Caller, Tier, Use
 from kalshi_arb.ports import (
@@ -21,6 +22,7 @@ from kalshi_arb.ports import (
     AlertStore,
     BasketStore,
     BookStore,
+    CollateralReads,
     Detection,
     GroupStore,
     LedgerStore,
@@ -164,6 +166,11 @@ def candidates_queue(settings: Settings) -> Queue:
 def lifecycle_queue(settings: Settings) -> Queue:
     """The queue from the feed to discovery."""
     return stores(settings).lifecycle
+
+
+def audits_queue(settings: Settings) -> Queue:
+    """The queue from close to settlement: audits wanted after baskets."""
+    return stores(settings).audits
 
 
 def workflow(settings: Settings) -> Workflow:
@@ -353,7 +360,7 @@ def detector() -> "Detector":
         precision=own.account.precision,
         smallest_fill=Count(own.assumed_smallest_fill),
         max_book_age_ms=own.max_book_age_ms,
-        netting=own.netting,
+        netting=own.collateral_return,
         free=free,
     )
 
@@ -385,7 +392,7 @@ def scanner() -> "Scanner":
         clock=clock(),
         precision=own.account.precision,
         smallest_fill=Count(own.assumed_smallest_fill),
-        netting=own.netting,
+        netting=own.collateral_return,
     )
 
 
@@ -442,10 +449,9 @@ def risk_check() -> "RiskCheck":
         precision=own.account.precision,
         smallest_fill=Count(own.assumed_smallest_fill),
         may_trade_on_its_fees=own.may_trade_on_its_fees,
-        # What is kept back for unwinding counts: it is what a basket in trouble may spend.
-        write_tokens=own.rate_tier.limits.write.capacity * Caller.EXECUTION.share.write // 100,
+        write_tokens=_write_tokens(own),
         limits=lambda: limits(own),
-        netting=own.netting,
+        netting=own.collateral_return,
         terms=lambda: armed_for(own),
     )
 
@@ -532,10 +538,12 @@ def closer() -> "Closer":
         baskets=_metered_baskets("close"),
         ledger=ledger_store(own),
         reservations=reservation_store(own),
+        audits=audits_queue(own),
         status=_metered_status("close"),
         notifier=notifier(own),
         breaker=breaker(own),
         clock=clock(),
+        write_problem=observability("close").logger.error,
     )
 
 
@@ -553,6 +561,16 @@ def account_reads(settings: Settings, caller: Caller) -> AccountReads:
 
 
 @cache
+def collateral_reads(settings: Settings, caller: Caller) -> CollateralReads | None:
+    """What events give collateral back for; None where nothing ever comes back. Needs no key."""
+    if settings.collateral_return is Netting.OFF:
+        return None
+    from kalshi_arb.kalshi.collateral import KalshiCollateral
+
+    return KalshiCollateral(_public_exchange(settings, caller))
+
+
+@cache
 def auditor() -> "Auditor":
     """Holds the journal against the exchange's account."""
     from kalshi_arb.execution.audit import Auditor
@@ -567,6 +585,7 @@ def auditor() -> "Auditor":
         breaker=breaker(own),
         clock=clock(),
         mode=own.mode.value,
+        collateral=collateral_reads(own, Caller.SETTLEMENT),
     )
 
 
@@ -593,10 +612,23 @@ def settler() -> "Settler":
 
 @cache
 def held_review() -> "HeldReview":
-    """Proposes to sell early what gains by it."""
+    """Proposes to sell early what gains by it, and has it sold where the limits say so."""
+    from kalshi_arb.execution.early_sale import EarlySale
     from kalshi_arb.execution.review import HeldReview
 
     own = settings()
+    early_sale = EarlySale(
+        baskets=_metered_baskets("settlement"),
+        workflow=workflow(own),
+        reservations=reservation_store(own),
+        account=account_reads(own, Caller.SETTLEMENT),
+        market_data=market_data(own, Caller.SETTLEMENT),
+        status=_metered_status("settlement"),
+        clock=clock(),
+        mode=own.mode.value,
+        netting=own.collateral_return,
+        write_tokens=_write_tokens(own),
+    )
     return HeldReview(
         baskets=_metered_baskets("settlement"),
         groups=group_store(own),
@@ -604,9 +636,16 @@ def held_review() -> "HeldReview":
         status=_metered_status("settlement"),
         notifier=notifier(own),
         clock=clock(),
-        netting=own.netting,
+        netting=own.collateral_return,
         limits=lambda: limits(own),
+        early_sale=early_sale,
     )
+
+
+def _write_tokens(settings: Settings) -> int:
+    """Write tokens that baskets may hold together. What is kept back for unwinding counts: it is what a basket in
+    trouble may spend."""
+    return settings.rate_tier.limits.write.capacity * Caller.EXECUTION.share.write // 100
 
 
 @cache
@@ -633,6 +672,7 @@ def sweeper() -> "Sweeper":
     own = settings()
     return Sweeper(
         baskets=_metered_baskets("sweeper"),
+        ledger=ledger_store(own),
         workflow=workflow(own),
         reservations=reservation_store(own),
         status=_metered_status("sweeper"),

@@ -202,6 +202,20 @@ class MemoryBasketStore:
             self._leases[saved.group_id] = replace(lease, owner=None, mark_ms=max(lease.mark_ms, lease_mark_ms(saved)))
         return saved
 
+    def reopen(self, basket: Basket) -> Basket | None:
+        """Store over the same revision and take the group's lease."""
+        row = self._baskets.get(basket.basket_id)
+        if row is None or row.revision != basket.revision or row.attempt >= basket.attempt:
+            raise ConflictError(f"basket {basket.basket_id} was changed by another writer")
+        check_move(row.state, basket.state)
+        lease = self._leases.get(basket.group_id, Lease(basket.group_id, None, 0))
+        if lease.owner is not None:
+            return None
+        saved = replace(basket, revision=basket.revision + 1)
+        self._baskets[basket.basket_id] = saved
+        self._leases[basket.group_id] = replace(lease, owner=basket.basket_id)
+        return saved
+
     def leases(self) -> list[Lease]:
         """Every lease."""
         return list(self._leases.values())
@@ -231,6 +245,7 @@ class MemoryLedgerStore:
         self._clock = clock or ManualClock()
         self.kept: dict[str, Sealed] = {}
         self.heads: dict[str, Head] = {}
+        self.kept_state: str | None = None
         self._read: dict[Sealed, Record] = {}
 
     def append(self, entries: Sequence[LedgerEntry]) -> int:
@@ -245,14 +260,37 @@ class MemoryLedgerStore:
 
     def all(self) -> list[LedgerEntry]:
         """Every entry, by time."""
-        for row in self.kept.values():
-            if row not in self._read:
-                self._read[row] = unsealed(row)
-        return in_order(self._read[row] for row in self.kept.values())
+        return in_order(map(self._opened, self.kept.values()))
+
+    def _opened(self, row: Sealed) -> Record:
+        if row not in self._read:
+            self._read[row] = unsealed(row)
+        return self._read[row]
 
     def rows(self) -> tuple[list[Sealed], dict[str, Head]]:
         """Everything as it is kept."""
         return list(self.kept.values()), dict(self.heads)
+
+    def since(self, written_ms: int, numbers: Mapping[str, int]) -> list[Sealed]:
+        """Of chains that were written to since."""
+        moved = {
+            head.chain
+            for head in self.heads.values()
+            if head.written_ms >= written_ms and head.number > numbers.get(head.chain, -1)
+        }
+        return [
+            row
+            for row in (self.kept.values() if moved else ())
+            if (record := self._opened(row)).chain in moved and record.number > numbers.get(record.chain, -1)
+        ]
+
+    def carried(self) -> str | None:
+        """What was kept last."""
+        return self.kept_state
+
+    def keep(self, text: str) -> None:
+        """The last wins."""
+        self.kept_state = text
 
 
 class MemoryReservationStore:
@@ -269,10 +307,12 @@ class MemoryReservationStore:
         amounts: Mapping[str, int],
         limits: Mapping[str, int],
         returns: Mapping[str, int] | None = None,
+        *,
+        again: bool = False,
     ) -> tuple[str, ...]:
         """All amounts or none; the keys without room, in the order given."""
         own = self.held.get(basket_id, {})
-        if basket_id in self._ending:
+        if basket_id in self._ending and not again:
             return ()
         more = {key: amount - own.get(key, 0) for key, amount in amounts.items()}
         more = {key: amount for key, amount in more.items() if amount > 0 or key not in own}
@@ -282,6 +322,8 @@ class MemoryReservationStore:
         full = tuple(key for key, amount in more.items() if key in limits and used.get(key, 0) + amount > limits[key])
         if not full:
             self.held[basket_id] = {**own, **{key: own.get(key, 0) + amount for key, amount in more.items()}}
+            if more:
+                self._ending.discard(basket_id)
         return full
 
     def release(self, basket_id: str, prefixes: tuple[str, ...] = ("",)) -> None:

@@ -6,19 +6,22 @@ Days are days of New York, as the exchange counts them. Nothing here writes.
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum, unique
+from typing import Any
 
 from kalshi_arb.domain.basket import Basket
 from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.carried import decoded, difference
 from kalshi_arb.domain.eastern import local_day
-from kalshi_arb.domain.group_record import GroupRecord
 from kalshi_arb.domain.journal import Damage, verify
 from kalshi_arb.domain.money import Cash, Count, cash_to_wire, count_to_wire, dollars, price_to_wire
 from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, effective, is_bought
 from kalshi_arb.domain.positions import Books, Holding, Line, lines, replay, shared_pairs
+from kalshi_arb.execution.difference_lines import difference_lines
+from kalshi_arb.execution.differences import Difference
 from kalshi_arb.ports import LedgerStore
 
 NOBODY = "(no basket)"
@@ -42,26 +45,27 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the journal itself does not say: events of baskets, families of groups, and when markets should have paid
-    (UTC milliseconds)."""
+    """What the journal itself does not say: events and families of baskets, and when markets should have paid (UTC
+    milliseconds)."""
 
     events: Mapping[str, str] = field(default_factory=dict)
     families: Mapping[str, str] = field(default_factory=dict)
     release_ms: Mapping[str, int] = field(default_factory=dict)
 
 
-def names_of(baskets: Iterable[Basket], groups: Iterable[GroupRecord]) -> Names:
-    """The names of these baskets and of the markets of these groups."""
-    families = {record.group.group_id: record.group.family.value for record in groups}
-    rows = list(baskets)
+def names_of(baskets: Iterable[Basket]) -> Names:
+    """The names of these baskets, and the dates of their legs' markets as they were when the newest of them was
+    accepted. Rows outlive groups, so nothing here is asked of groups."""
+    rows = sorted(baskets, key=lambda row: row.created_ms)
     return Names(
         {row.basket_id: row.event_ticker for row in rows},
-        {row.basket_id: families.get(row.group_id, UNKNOWN) for row in rows},
+        {row.basket_id: row.family for row in rows},
         {
-            market.ticker: market.paid_by_ms
-            for record in groups
-            for market in record.group.markets
-            if market.paid_by_ms is not None
+            leg.ticker: own.paid_by_ms
+            for row in rows
+            if row.terms
+            for leg, own in zip(row.legs, row.terms, strict=True)
+            if own.paid_by_ms is not None
         },
     )
 
@@ -79,6 +83,14 @@ def damages(ledger: LedgerStore) -> tuple[int, list[Damage]]:
         again = verify(rows, heads)
         found = [damage for damage in again if damage in found]
     return len(rows), found
+
+
+def carried_problem(ledger: LedgerStore) -> str:
+    """In words, what is wrong with the state carried forward, which decisions rest on; empty when nothing is. The
+    journal itself must be whole."""
+    text = ledger.carried()
+    carried = None if text is None else decoded(text)
+    return "" if carried is None else difference(carried, ledger.rows()[0])
 
 
 def told(entry: LedgerEntry) -> str:
@@ -249,3 +261,13 @@ def _namer(by: By, names: Names) -> Callable[[str], str]:
 
 def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1_000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def repair_view(found: Sequence[Difference] | None) -> dict[str, Any]:
+    """What a repair found and recorded: ``differences`` in words (None when something moved), ``found`` how many they
+    are, ``recorded`` how many entries the journal got."""
+    return {
+        "differences": None if found is None else difference_lines(found),
+        "found": len(found or ()),
+        "recorded": sum(len(one.repair) for one in found or ()),
+    }

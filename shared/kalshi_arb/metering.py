@@ -69,11 +69,15 @@ class MeteredBasketStore:
         return self._inner.get(basket_id)
 
     def save(self, basket: Basket) -> Basket:
-        """As the port says; a lock is saved once, since nothing but settlement follows it."""
+        """As the port says; a lock is saved once, but for one of which an early sale sold nothing: that was counted."""
         saved = self._inner.save(basket)
-        if saved.state is BasketState.LOCK and saved.locked_profit is not None:
+        if saved.state is BasketState.LOCK and saved.release is None and saved.locked_profit is not None:
             self._metrics.count(Metric.LOCKED_PROFIT_MICRODOLLARS, saved.locked_profit)
         return saved
+
+    def reopen(self, basket: Basket) -> Basket | None:
+        """As the port says."""
+        return self._inner.reopen(basket)
 
     def in_states(self, states: Iterable[BasketState], limit: int) -> list[Basket]:
         """As the port says."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.book import BookSnapshot
+from kalshi_arb.domain.collateral import EventCollateral
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, RecordChange
 from kalshi_arb.domain.journal import Head, Sealed
@@ -177,6 +178,15 @@ class AccountReads(Protocol):
         ...
 
 
+class CollateralReads(Protocol):
+    """What events give collateral back for. Raises an ``ExchangeError`` when the exchange cannot answer."""
+
+    def collateral(self, tickers: Sequence[str]) -> dict[str, EventCollateral]:
+        """The events of these markets, by market, at most some seconds old. A market that is not listed any more is
+        missing."""
+        ...
+
+
 class BookStore(Protocol):
     """Coalesced copies of books, for people and for late joiners; never what an order rests on."""
 
@@ -288,6 +298,15 @@ class BasketStore(Protocol):
         """
         ...
 
+    def reopen(self, basket: Basket) -> Basket | None:
+        """Store an ended basket that lives again over the row with the same ``revision``, by a newer attempt, and take
+        its group's lease in one transaction; returns it with the next revision. None, with nothing stored, when the
+        group has a live basket.
+
+        :raises ConflictError: another writer was first.
+        """
+        ...
+
     def in_states(self, states: Iterable[BasketState], limit: int) -> list[Basket]:
         """Rows in these states, least recently updated first."""
         ...
@@ -328,6 +347,19 @@ class LedgerStore(Protocol):
         moments."""
         ...
 
+    def since(self, written_ms: int, numbers: Mapping[str, int]) -> list[Sealed]:
+        """Of every chain that was written to at ``written_ms`` (UTC milliseconds) or later: its records beyond the
+        number given for it, all of them where none is given. Strongly read: what was appended before is there."""
+        ...
+
+    def carried(self) -> str | None:
+        """What was kept last of the state carried forward (:mod:`kalshi_arb.domain.carried`), whole, or None."""
+        ...
+
+    def keep(self, text: str) -> None:
+        """Keep this state in place of the one before. It is a copy of what the entries say, so the last writer wins."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
@@ -348,6 +380,8 @@ class ReservationStore(Protocol):
         amounts: Mapping[str, int],
         limits: Mapping[str, int],
         returns: Mapping[str, int] | None = None,
+        *,
+        again: bool = False,
     ) -> tuple[str, ...]:
         """Hold all ``amounts`` under their keys in one transaction if none exceeds its limit; a key without a limit is
         only counted.
@@ -355,6 +389,7 @@ class ReservationStore(Protocol):
         A basket that holds something already takes only what it holds less of, and nothing at all once it has given
         some of it back. So repeating it changes nothing. Returns the keys that had no room; then nothing was taken.
 
+        :param again: the basket lives again, so it may take although it has given something back
         :param returns: how often something must have been given back under these keys, no more and no less, where
             the basket takes some of them
         :raises OvertakenError: something was given back under one of them meanwhile; nothing was taken.

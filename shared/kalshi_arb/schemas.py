@@ -59,6 +59,14 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditRequest:
+    """A basket that had sent orders has ended: compare the books with the exchange (``ended_ms`` UTC milliseconds)."""
+
+    basket_id: str
+    ended_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Kind:
     name: str
     version: int
@@ -71,11 +79,12 @@ _KINDS = {
         _Kind("candidate", 1, Candidate),
         _Kind("lifecycle", 2, Lifecycle),
         _Kind("look", 1, Look),
+        _Kind("audit_request", 1, AuditRequest),
         _Kind("book", 1, BookSnapshot),
         _Kind("group_record", 1, GroupRecord),
         _Kind("group_history", 1, HistoryEntry),
         _Kind("opportunity", 2, Opportunity),
-        _Kind("basket", 2, Basket),
+        _Kind("basket", 3, Basket),
         _Kind("alert", 1, Alert),
         _Kind("alert_digest", 1, AlertDigest),
         _Kind("paper_order", 1, PaperOrder),

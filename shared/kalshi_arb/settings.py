@@ -69,6 +69,7 @@ class Settings(BaseModel):
     paper_table: Name | None = None
     candidates_queue_url: Name | None = None
     lifecycle_queue_url: Name | None = None
+    audits_queue_url: Name | None = None
     basket_machine_arn: Name | None = None
     detection_function: Name | None = None
     alerts_topic_arn: Name | None = None
@@ -85,7 +86,7 @@ class Settings(BaseModel):
         default="", description="declared smallest fill, 1e-2 contracts; empty means not declared"
     )
     netting: Netting = Field(
-        default=Netting.OFF, description="whether the account gets collateral back across the markets of an event"
+        default=Netting.OFF, description="whether netting is switched on in the account at the exchange"
     )
     book_depth: int = Field(default=20, ge=1, le=100, description="levels a side in candidates and snapshots")
     max_book_age_ms: int = Field(default=5_000, ge=1, description="older books prove nothing")
@@ -108,6 +109,11 @@ class Settings(BaseModel):
         bound, and somebody must have declared it. On a direct account it moves hundredths of a cent.
         """
         return self.account is AccountType.DIRECT or self.smallest_fill != ""
+
+    @property
+    def collateral_return(self) -> Netting:
+        """Whether collateral comes back across markets in this mode: on paper none ever does."""
+        return Netting.OFF if self.mode is Mode.PAPER else self.netting
 
     def need(self, field: str) -> str:
         """A resource name that must be set here. :raises SettingsError: it is not."""

@@ -21,7 +21,7 @@ from tests.basket_world import NO, YES, World, handed_out, ladder, leg, partitio
 def buy_all(**options: object) -> tuple[World, str]:
     """All of a partition for 90 cents, with bids to sell back to."""
     world = World(partition(), **options)  # type: ignore[arg-type]
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     world.offer(("EV-0", NO, 75, 50), ("EV-1", NO, 75, 50), ("EV-2", NO, 75, 50))
     basket = world.propose(leg("EV-0", YES, 10, 30), leg("EV-1", YES, 10, 30), leg("EV-2", YES, 10, 30))
     return world, basket.basket_id

@@ -106,7 +106,7 @@ def scene(*faults: Fault) -> Iterator[Scene]:
         client = RestClient(base_url=served.server.rest_url, credentials=served.credentials, clock=clock)
         try:
             world = World(GROUP, clock=clock, exchange=OnExchange(served, client, clock))
-            world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+            world.offer_bundle()
             world.offer(("EV-0", NO, 75, 50), ("EV-1", NO, 75, 50), ("EV-2", NO, 75, 50))
             basket = world.propose(leg("EV-0", YES, 10, 30), leg("EV-1", YES, 10, 30), leg("EV-2", YES, 10, 30))
             if faults:

@@ -15,15 +15,21 @@ import pytest
 from infra.chaos.run import Run, Schedule
 from infra.chaos.schedules import bases
 from infra.chaos.worlds import Shape, Site, World, WorldPlan
+from infra.checks.template import Template
 from infra.exchange.faults import ORDERS, BookThinned, Fault, HttpError, MarketClosed, ReplyLost
+from infra.exchange.living import MEMBER
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.basket import Basket
-from tests.trading_cloud import TradingCloud, trading_cloud
+from kalshi_arb.domain.portfolio import net_positions
+from kalshi_arb.execution.audit import ACCOUNT
+from tests.integration.local_cloud_support import wait_for
+from tests.trading_cloud import ROOT, TradingCloud, trading_cloud
 
 pytestmark = pytest.mark.e2e
 
 RUNS = int(os.environ.get("KALSHI_ARB_CHAOS_ON_CLOUD", "3"))
 WARM_UP = 1
+QUEUES = list(Template.read(ROOT / "template.yaml").of_type("AWS::SQS::Queue"))
 SEED = 11
 
 
@@ -102,6 +108,8 @@ def on_the_cloud(cloud: TradingCloud, number: int) -> Figures:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradingCloud]:
     with trading_cloud(tmp_path_factory.mktemp("chaos"), plan(SystemClock().now_ms())) as made:
+        # What is compared with the exchange here is compared because a basket has ended.
+        made.client("scheduler").delete_schedule(Name="kalshi-arb-simulated-settlement")
         for number in range(WARM_UP):
             on_the_cloud(made, number)
         yield made
@@ -111,3 +119,21 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradingCloud]:
 def test_a_schedule_ends_on_the_local_cloud_as_in_virtual_time(cloud: TradingCloud, number: int) -> None:
     began = time.monotonic()
     assert on_the_cloud(cloud, number) == in_virtual_time(number), f"after {time.monotonic() - began:.1f} s"
+
+
+def test_soon_after_a_basket_the_books_are_compared_with_the_exchange(cloud: TradingCloud) -> None:
+    """Close asks, the queue waits until reads do not trail the basket any more, and settlement compares."""
+    ended_ms = max(row.updated_ms for row in cloud.stores.baskets.recent(100))
+
+    def compared() -> dict[str, object] | None:
+        told = cloud.stores.status.get(ACCOUNT) or {}
+        return told if int(str(told.get("checked_ms", 0))) > ended_ms else None
+
+    told = wait_for(compared)
+    delay_ms = 1_000 * next(body["DelaySeconds"] for name, body in QUEUES if name == "AuditsQueue")
+    assert told["checked_ms"] >= ended_ms + delay_ms
+    assert told["matches"] is True
+    assert told["balance"] == told["ledger"]
+    held = net_positions(cloud.stores.ledger.all())
+    account = cloud.world.core.accounts[MEMBER]
+    assert held == {ticker: own.count for ticker, own in account.positions.items() if own.count}

@@ -22,8 +22,9 @@ BASKETS = 40
 
 @pytest.fixture(scope="module")
 def books() -> WeekBooks:
-    lived = Week(WeekPlan(seed=1, days=2, baskets=BASKETS, settle_minutes=40))
+    lived = Week(WeekPlan(seed=1, days=2, baskets=BASKETS, settle_minutes=40, netting=True))
     assert lived.live() == []
+    assert lived.most_returned > 10_000_000, "dollars that came back and were no difference"
     return lived.books()
 
 

@@ -1,25 +1,30 @@
 """A tape with one real bargain through the whole local system: found, bought at the recorded depth, told."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.whole_system import wait_for, whole_system
 
 pytestmark = pytest.mark.e2e
 
 TAPE = Path(__file__).resolve().parents[1] / "payloads" / "tapes" / "lock.jsonl"
 EVENT = "KXMADELOCK-26MAR03"
+# The second pass, an hour later on the tape, comes 27 seconds after the first and shows the same levels again.
+SPEED = 150
 
 
 def test_a_recorded_lock_is_bought_once_and_held(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "kalshi_arb.cli", "run", "--fresh", "--json", "--folder", str(tmp_path)]
-    # The second pass, an hour later on the tape, comes after nine seconds and shows the same levels again.
-    arguments += ["--tape", str(TAPE), "--speed", "400", "--seconds", "26"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    with whole_system(tmp_path, "--fresh", "--tape", str(TAPE), "--speed", str(SPEED)) as system:
+        wait_for("the lock", lambda: system.baskets("lock"))
+        assert system.ask_exchange("admin/tape")["passes"] == 1, "it was bought before the second pass"
+        # As long as the markets are open, what was bought could be bought again.
+        wait_for(
+            "their close",
+            lambda: system.ask_exchange(f"trade-api/v2/events/{EVENT}")["markets"][0]["status"] != "active",
+        )
+        ended = system.end()
+    told = ended.account
     tape = told["tape"]
     assert (tape["passes"], tape["rows"], tape["events"]) == (2, 4, 1)
     # What was taken stays taken: the second pass has nothing left to contradict.
@@ -28,4 +33,4 @@ def test_a_recorded_lock_is_bought_once_and_held(tmp_path: Path) -> None:
     assert (told["baskets"]["lock"], told["baskets"]["settled"]) == (1, 0)
     assert float(told["locked_profit"]) >= float(told["expected_profit"]) > 1
     assert told["ledger_matches_exchange"]
-    assert "not on tape result" in done.stderr
+    assert "not on tape result" in ended.said

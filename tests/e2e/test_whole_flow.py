@@ -1,125 +1,69 @@
 """The whole local system as a person starts it, with the feed and a handler killed while orders are under way."""
 
-import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
-from kalshi_arb.cli.local_state import RunState, read_run_state
+from tests.whole_system import System, wait_for, whole_system
 
 pytestmark = pytest.mark.e2e
 
-PATIENCE_S = 90.0
+
+def feed(system: System) -> psutil.Process | None:
+    for child in psutil.Process(system.process.pid).children():
+        if child.cmdline()[-2:] == ["-m", "feed"]:
+            return child
+    return None
 
 
-def wait_for(what: str, found: Callable[[], Any], seconds: float = PATIENCE_S, pause: float = 0.1) -> Any:
-    """Poll until something is there; how long it takes is the machine's business, that it comes is ours."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = found()
-        if result:
-            return result
-        time.sleep(pause)
-    pytest.fail(f"{what} did not come within {seconds:.0f} s")
-
-
-@dataclass
-class System:
-    """A running system as its owner reaches it."""
-
-    process: subprocess.Popen[str]
-    state: RunState
-    folder: Path
-
-    def ask(self, path: str) -> dict[str, Any]:
-        answer = httpx.get(
-            self.state.api_url + path, headers={"authorization": f"Bearer {self.state.api_token}"}, timeout=20
-        )
-        answer.raise_for_status()
-        body: dict[str, Any] = answer.json()
-        return body
-
-    def exchange_account(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.state.exchange_url}/admin/account", timeout=20)
-        answer.raise_for_status()
-        body: dict[str, Any] = answer.json()
-        return body
-
-    def baskets(self, *states: str) -> list[dict[str, Any]]:
-        return [basket for basket in self.ask("baskets")["baskets"] if basket["state"] in states]
-
-    def feed(self) -> psutil.Process | None:
-        for child in psutil.Process(self.process.pid).children():
-            if child.cmdline()[-2:] == ["-m", "feed"]:
-                return child
-        return None
-
-    def handlers(self, function: str) -> list[psutil.Process]:
-        found = []
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                # The kernel keeps fifteen characters of a title: the end of the function's name.
-                if child.name() == function[-15:]:
-                    found.append(child)
-            except psutil.NoSuchProcess:
-                continue
-        return found
+def handlers(system: System, function: str) -> list[psutil.Process]:
+    found = []
+    for child in system.members():
+        try:
+            # The kernel keeps fifteen characters of a title: the end of the function's name.
+            if child.name() == function[-15:]:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Start once, kill twice, end with Ctrl-C; yields what was seen on the way and the final account."""
     folder = tmp_path_factory.mktemp("run")
-    log = (folder / "runner.log").open("w")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "kalshi_arb.cli", "run", "--json", "--folder", str(folder)),
-            *("--seed", "11", "--fade-share", "0.5", "--reply-ms", "400"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        env={name: value for name, value in os.environ.items() if not name.startswith("KALSHI_ARB_")},
-    )
-    try:
-        state = wait_for("the run's state", lambda: process.poll() is None and read_run_state(folder))
-        seen = drive(System(process, state, folder))
-        process.send_signal(signal.SIGINT)
-        asked = time.monotonic()
-        out, _ = process.communicate(timeout=60)
-        seen["seconds_to_stop"] = time.monotonic() - asked
-        seen["exit_code"] = process.returncode
+    # What can be bought stands long enough to be bought on a slow machine too.
+    options = ("--seed", "11", "--fade-share", "0.5", "--reply-ms", "400", "--mispricing-ms", "15000")
+    with whole_system(folder, *options) as system:
+        seen = drive(system)
+        ended = system.end()
         # Handlers end when their host closes their pipe: they are given a moment, not a minute.
         _, alive = psutil.wait_procs(seen["members"], timeout=5)
         seen["left_behind"] = [member.name() for member in alive]
-        seen["account"] = json.loads(out)
+        seen["exit_code"], seen["account"] = ended.exit_code, ended.account
         yield seen
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-        log.close()
-        sys.stderr.write((folder / "runner.log").read_text()[-3000:])
+
+
+def locks(system: System) -> list[dict[str, Any]]:
+    """Baskets that ended with every leg complete, settled since or not: what the account counts as locks."""
+    ended = system.baskets("lock", "settled")
+    return [basket for basket in ended if all(leg["held"] == leg["wanted"] for leg in basket["legs"])]
 
 
 def drive(system: System) -> dict[str, Any]:
     """Wait for a first lock, kill the feed, then a handler that waits for the exchange's answer; see both mended."""
     seen: dict[str, Any] = {}
-    wait_for("a first lock", lambda: system.baskets("lock", "settled"))
+    wait_for("a first lock", lambda: locks(system))
 
-    feed = wait_for("the feed", system.feed)
+    process = wait_for("the feed", lambda: feed(system))
     epoch = system.ask("health")["feed"]["epoch"]
-    feed.kill()
+    process.kill()
 
     def books_right_again() -> bool:
         told = system.ask("health")["feed"]
@@ -130,11 +74,11 @@ def drive(system: System) -> dict[str, Any]:
 
     def kill_in_flight() -> bool:
         """The exchange has executed an order whose answer is still under way: kill who waits for it."""
-        before = system.exchange_account()["orders"]
+        before = system.ask_exchange("admin/account")["orders"]
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            if system.exchange_account()["orders"] > before:
-                waiting = system.handlers("kalshi-arb-simulated-execute-wave")
+            if system.ask_exchange("admin/account")["orders"] > before:
+                waiting = handlers(system, "kalshi-arb-simulated-execute-wave")
                 for handler in waiting:
                     handler.kill()
                 return bool(waiting)
@@ -148,12 +92,11 @@ def drive(system: System) -> dict[str, Any]:
         "the end of every basket that was live",
         lambda: not {b["basket_id"] for b in live} & {b["basket_id"] for b in system.baskets("executing", "unwinding")},
     )
-    wait_for("a second lock", lambda: len(system.baskets("lock", "settled")) >= 2)
-    wait_for("a basket whose leg faded", lambda: system.baskets("flat", "held"))
+    wait_for("a second lock", lambda: len(locks(system)) >= 2)
+    seen["faded"] = wait_for("a basket whose leg faded", lambda: system.baskets("flat", "held"))
     wait_for("a settled basket", lambda: system.baskets("settled"))
-    seen["baskets"] = system.ask("baskets")["baskets"]
-    seen["exchange"] = system.exchange_account()
-    seen["members"] = psutil.Process(system.process.pid).children(recursive=True)
+    seen["exchange"] = system.ask_exchange("admin/account")
+    seen["members"] = system.members()
     return seen
 
 
@@ -170,9 +113,8 @@ def test_the_feed_came_back_as_a_new_writer_with_right_books(finished: dict[str,
 
 
 def test_a_faded_leg_costs_no_more_than_was_computed_before(finished: dict[str, Any]) -> None:
-    faded = [basket for basket in finished["baskets"] if basket["state"] in ("flat", "held")]
-    assert faded
-    for basket in faded:
+    assert finished["faded"]
+    for basket in finished["faded"]:
         assert float(basket["locked_profit"]) >= -float(basket["largest_loss"]), basket["basket_id"]
 
 

@@ -38,6 +38,7 @@ def test_there_is_one_for_each_trigger_and_no_other() -> None:
         "alarm.json",
         "alert.json",
         "api_call.json",
+        "audit_message.json",
         "authorizer_request.json",
         "basket_step.json",
         "close_step.json",
@@ -76,6 +77,15 @@ def test_the_lifecycle_message_is_one() -> None:
     (record,) = SQSEvent(event).records
     assert record.queue_url.endswith("/kalshi-arb-simulated-lifecycle")
     message = schemas.decode(record.body, schemas.Lifecycle)
+    assert schemas.encode(message) == record.body
+
+
+def test_the_audit_message_is_one() -> None:
+    event = load("audit_message.json")
+    assert events.is_queue_event(event)
+    (record,) = SQSEvent(event).records
+    assert record.queue_url.endswith("/kalshi-arb-simulated-audits")
+    message = schemas.decode(record.body, schemas.AuditRequest)
     assert schemas.encode(message) == record.body
 
 

@@ -20,6 +20,12 @@ Permission = tuple[str, str]  # the template's resource (with "/index" for an in
 _RELEASE = {("ReservationsTable", f"dynamodb:{verb}Item") for verb in ("Get", "Put", "Update", "Delete")}
 _PAPER_READ = {("PaperTable", "dynamodb:GetItem"), ("PaperTable", "dynamodb:Scan")}
 _PAPER_WRITE = _PAPER_READ | {("PaperTable", "dynamodb:PutItem")}
+# What was carried forward and what is new since; without the one, the whole journal.
+_CARRIED = {
+    ("LedgerTable", "dynamodb:Query"),
+    ("LedgerTable/by_time", "dynamodb:Query"),
+    ("LedgerTable", "dynamodb:Scan"),
+}
 # In mode paper the account is a table of ours; what a call reads or writes there is the same in every mode's role.
 _PAPER = {
     **dict.fromkeys(("find_orders", "fills", "balance", "positions", "account_orders", "account_fills"), _PAPER_READ),
@@ -29,11 +35,13 @@ _PAPER = {
 NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("alerts", "put"): {("AlertsTable", "dynamodb:PutItem")},
     ("alerts", "recent"): {("AlertsTable/by_time", "dynamodb:Query")},
+    ("audits", "send"): {("AuditsQueue", "sqs:SendMessage")},
     ("baskets", "create"): {("BasketsTable", "dynamodb:PutItem"), ("BasketsTable", "dynamodb:UpdateItem")},
     ("baskets", "free_lease"): {("BasketsTable", "dynamodb:DeleteItem")},
     ("baskets", "get"): {("BasketsTable", "dynamodb:GetItem")},
     ("baskets", "in_states"): {("BasketsTable/by_state", "dynamodb:Query")},
     ("baskets", "leases"): {("BasketsTable/by_state", "dynamodb:Query")},
+    ("baskets", "reopen"): {("BasketsTable", "dynamodb:PutItem"), ("BasketsTable", "dynamodb:UpdateItem")},
     ("baskets", "recent"): {("BasketsTable/by_time", "dynamodb:Query")},
     ("baskets", "save"): {("BasketsTable", "dynamodb:PutItem")},
     # The whole account is read with the key that trades.
@@ -63,6 +71,9 @@ NEEDS: dict[tuple[str, str], set[Permission]] = {
     ("ledger", "all"): {("LedgerTable", "dynamodb:Scan")},
     ("ledger", "append"): {("LedgerTable", "dynamodb:BatchGetItem"), ("LedgerTable", "dynamodb:PutItem")},
     ("ledger", "rows"): {("LedgerTable", "dynamodb:Scan")},
+    ("journal", "carry"): _CARRIED | {("LedgerTable", "dynamodb:PutItem")},
+    ("journal", "entries"): _CARRIED,
+    ("journal", "renew"): {("LedgerTable", "dynamodb:PutItem"), ("LedgerTable", "dynamodb:Scan")},
     ("notifier", "publish"): {("AlertsTopic", "sns:Publish")},
     ("opportunities", "put"): {("OpportunitiesTable", "dynamodb:PutItem")},
     ("opportunities", "recent"): {("OpportunitiesTable/by_time", "dynamodb:Query")},
@@ -106,7 +117,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "Unwind": ("execution/waves.py",),
     "Assess": ("execution/assess.py",),
     "Close": ("execution/close.py", "execution/ending.py"),
-    "Settlement": ("execution/settle.py", "execution/audit.py", "execution/review.py", "reports/digest.py"),
+    "Settlement": (
+        "execution/settle.py",
+        "execution/audit.py",
+        "execution/review.py",
+        "execution/early_sale.py",
+        "reports/digest.py",
+    ),
     "Sweeper": ("execution/sweep.py", "execution/ending.py", "execution/leaks.py"),
     "Alerts": ("alerts.py",),
     "Api": ("api.py", "relations_view.py", "stop_desk.py"),
@@ -132,6 +149,9 @@ BESIDES: dict[str, set[Permission]] = {
     },
     # The order groups of its purchases, whose cap is a limit.
     "ExecuteWave": {("StatusTable", "dynamodb:PutItem"), ("LimitsParameter", "ssm:GetParameter")},
+    "Settlement": {
+        *(("AuditsQueue", f"sqs:{name}") for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
+    },
     "Alerts": {("WebhookSecret", "secretsmanager:GetSecretValue"), ("AlertsDeadLetters", "sqs:SendMessage")},
     "Authorizer": {("ApiTokenSecret", "secretsmanager:GetSecretValue")},
 }

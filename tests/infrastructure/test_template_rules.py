@@ -111,6 +111,7 @@ BROKEN: dict[str, list[tuple[Callable[[Body], None], str]]] = {
             "CandidatesQueue: VisibilityTimeout must be at least 120",
         ),
         (drop("LifecycleQueue", "VisibilityTimeout"), "LifecycleQueue: VisibilityTimeout must be at least 1800"),
+        (put("AuditsQueue", "VisibilityTimeout", to=299), "AuditsQueue: VisibilityTimeout must be at least 300"),
         (put("DetectionFunction", "Timeout", to=21), "CandidatesQueue: VisibilityTimeout must be at least 126"),
         (lambda body: sqs_event(body).pop("FunctionResponseTypes"), "would bring its whole batch back"),
     ],

@@ -30,6 +30,7 @@ from tests.integration.local_cloud_support import QUICK, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY_ID = "test-key"
+TIER = "prestige"  # nothing here is about waiting for the rate limit
 
 
 class Sink:
@@ -81,7 +82,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with ExitStack() as parts:
         exchange = Child(
             "exchange",
-            ["-m", "infra.exchange", "--json", "--public-key-file", str(public), "--key-id", KEY_ID, "--events", "12"],
+            [
+                *("-m", "infra.exchange", "--json", "--public-key-file", str(public), "--key-id", KEY_ID),
+                *("--events", "12", "--tier", TIER),
+            ],
             folder / "exchange.log",
             {},
         )
@@ -97,7 +101,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         report = deploy(
             cloud.url,
             ROOT / "template.yaml",
-            {"Mode": "simulated", "ExchangeRestUrl": address["rest_url"], "ExchangeWsUrl": address["ws_url"]},
+            {
+                "Mode": "simulated",
+                "RateTier": TIER,
+                "ExchangeRestUrl": address["rest_url"],
+                "ExchangeWsUrl": address["ws_url"],
+            },
         )
         vault = client("secretsmanager")
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

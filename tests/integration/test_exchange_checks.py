@@ -26,9 +26,10 @@ from kalshi_arb.cli.exchange_checks import ExchangeAccess, _unreachable, check_e
 from kalshi_arb.cli.finding import Finding
 from kalshi_arb.clock import SystemClock
 from kalshi_arb.domain.errors import SettingsError
+from kalshi_arb.kalshi.errors import RejectedError
 from kalshi_arb.kalshi.hosts import HOSTS, Exchange, Hosts, hosts_of
 from kalshi_arb.kalshi.membership import Membership
-from kalshi_arb.kalshi.models.membership import ApiKeysReply, ApiKeyWire
+from kalshi_arb.kalshi.models.membership import ApiKeysReply, ApiKeyWire, NettingWire
 from kalshi_arb.kalshi.signing import Credentials, credentials_from_file
 
 
@@ -104,7 +105,7 @@ def checked(access: ExchangeAccess) -> dict[str, Finding]:
 @pytest.mark.parametrize("key_id", ["both", "trader"])
 def test_a_good_key_passes_every_check(stand_in: StandIn, key_id: str) -> None:
     found = checked(stand_in.access(key_id))
-    assert list(found) == ["key", "host", "clock", "limits", "scope", "cash", "stream"]
+    assert list(found) == ["key", "host", "clock", "limits", "scope", "cash", "netting", "stream"]
     assert all(finding.ok for finding in found.values()), found
     assert found["limits"].found == "tier prestige: 12000 read and 9600 write tokens a second"
     assert "2,000" in found["cash"].found.replace("2000", "2,000")
@@ -293,6 +294,23 @@ def test_what_the_list_of_keys_says(
     found = checked(stand_in.access(trades=trades))
     assert found["scope"].ok is ok
     assert words in found["scope"].line
+
+
+def test_netting_is_told_so_that_the_template_can_say_the_same(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checked(stand_in.access())["netting"].found.startswith("off")
+    rows = [NettingWire(subaccount_number=number, enabled=number == 3) for number in (0, 3)]
+    monkeypatch.setattr(Membership, "netting", lambda _: rows)
+    assert checked(stand_in.access())["netting"].found == "on (subaccount 3): deploy with Netting=on"
+
+    def refused(_: Membership) -> list[NettingWire]:
+        raise RejectedError("forbidden", "not for this key", 403)
+
+    monkeypatch.setattr(Membership, "netting", refused)
+    found = checked(stand_in.access())["netting"]
+    assert found.ok
+    assert found.found.startswith("not shown to this key")
 
 
 def test_demo_never_reaches_real_money() -> None:

@@ -35,6 +35,7 @@ from kalshi_arb.kalshi.market_data import KalshiMarketData
 from kalshi_arb.kalshi.signing import Credentials
 from kalshi_arb.kalshi.trading import KalshiTrading
 from kalshi_arb.settings import Mode, Settings
+from tests.command_line import Said, kalshi_arb
 
 
 @pytest.mark.parametrize(
@@ -186,20 +187,39 @@ def test_no_key_is_written_to_the_state(stand_in: StandIn, tmp_path: Path) -> No
 def test_the_first_check_that_fails_is_the_reason(stand_in: StandIn) -> None:
     said: list[str] = []
     require_usable(stand_in.access, said.append)
-    assert [line.split()[0] for line in said] == ["key", "host", "clock", "limits", "scope", "cash", "stream"]
+    assert [line.split()[0] for line in said] == [
+        "key",
+        "host",
+        "clock",
+        "limits",
+        "scope",
+        "cash",
+        "netting",
+        "stream",
+    ]
     with pytest.raises(SettingsError, match="limits: the exchange refuses the key"):
         require_usable(replace(stand_in.access, credentials=Credentials("other", stand_in.pem)), said.append)
 
 
-def run(folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def refused(folder: Path, *options: str, **settings: str) -> Said:
+    """A run that ends before it starts or asks anything."""
+    return kalshi_arb("run", "--folder", str(folder), *options, **of_ours(settings))
+
+
+def of_ours(settings: dict[str, str]) -> dict[str, str]:
+    return {f"KALSHI_ARB_{name}": value for name, value in settings.items()}
+
+
+def run(folder: Path, *options: str, **settings: str) -> Said:
+    done = subprocess.run(
         [sys.executable, "-m", "kalshi_arb.cli", "run", "--folder", str(folder), *options],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, **{f"KALSHI_ARB_{name}": value for name, value in settings.items()}},
+        env={**os.environ, **of_ours(settings)},
     )
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_run_that_cannot_reach_or_enter_the_exchange_starts_nothing(stand_in: StandIn, tmp_path: Path) -> None:
@@ -221,32 +241,37 @@ def test_a_run_that_cannot_reach_or_enter_the_exchange_starts_nothing(stand_in: 
         (run(tmp_path / "a", *demo, "nobody", **here), 1, "error: limits: the exchange refuses the key"),
         (run(tmp_path / "b", *demo, "key", **nobody), 1, "error: host: no connection to 127.0.0.1"),
         (
-            run(tmp_path / "c", *demo, "key", MODE="paper", **here),
+            refused(tmp_path / "c", *demo, "key", MODE="paper", **here),
             1,
             "error: KALSHI_ARB_MODE is paper, but this run is demo",
         ),
-        (run(tmp_path / "d", *demo, "key", "--mode", "live", **here), 1, "error: mode live moves real money"),
+        (refused(tmp_path / "d", *demo, "key", "--mode", "live", **here), 1, "error: mode live moves real money"),
         (
-            run(tmp_path / "i", *prod, "key", "--mode", "demo", **here),
+            refused(tmp_path / "i", *prod, "key", "--mode", "demo", **here),
             1,
             "does not go with --exchange prod: it is paper",
         ),
-        (run(tmp_path / "j", *prod, "key", "--mode", "live", **here), 1, "error: mode live moves real money"),
-        (run(tmp_path / "k", *prod, "key", PAPER_CASH="much", **here), 1, "KALSHI_ARB_PAPER_CASH: "),
-        (run(tmp_path / "l", "--mode", "paper"), 1, "error: mode paper needs the books of a real exchange"),
+        (refused(tmp_path / "j", *prod, "key", "--mode", "live", **here), 1, "error: mode live moves real money"),
+        (refused(tmp_path / "k", *prod, "key", PAPER_CASH="much", **here), 1, "KALSHI_ARB_PAPER_CASH: "),
+        (refused(tmp_path / "l", "--mode", "paper"), 1, "error: mode paper needs the books of a real exchange"),
         (run(tmp_path / "demo", *demo, "key", "--mode", "paper", **here), 1, "belongs to another exchange"),
-        (run(tmp_path / "e", *demo, "key", REST_URL="https://api.elections.kalshi.com/trade-api/v2"), 1, "no host of"),
+        (
+            refused(tmp_path / "e", *demo, "key", REST_URL="https://api.elections.kalshi.com/trade-api/v2"),
+            1,
+            "no host of",
+        ),
         (run(tmp_path / "used", *demo, "key", **here), 1, "belongs to another exchange"),
-        (run(tmp_path / "f", "--exchange", "demo"), 2, "--exchange needs --key-file and --key-id"),
-        (run(tmp_path / "g", "--key-id", "x"), 2, "need --exchange"),
-        (run(tmp_path / "h", *demo, "key", "--seed", "3"), 2, "are for the embedded exchange"),
+        (refused(tmp_path / "f", "--exchange", "demo"), 2, "--exchange needs --key-file and --key-id"),
+        (refused(tmp_path / "g", "--key-id", "x"), 2, "need --exchange"),
+        (refused(tmp_path / "h", *demo, "key", "--seed", "3"), 2, "are for the embedded exchange"),
+        (refused(tmp_path / "m", *demo, "key", "--mispricing-ms", "9"), 2, "are for the embedded exchange"),
     ]
     for done, code, words in cases:
         assert done.returncode == code, done.stderr
         assert words in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
         assert stand_in.pem not in done.stderr
-    for folder in "abcdefghijkl":
+    for folder in "abcdefghijklm":
         state = {path.name for path in (tmp_path / folder).glob("*")} if (tmp_path / folder).exists() else set()
         assert state <= {"lock"}, "nothing is half-started"
 

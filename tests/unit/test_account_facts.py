@@ -62,5 +62,6 @@ def test_equity_is_cash_and_what_is_locked_at_cost() -> None:
     ]
     # All of A, and of B's ten NO the six that no YES closed.
     assert locked_cost(replay(entries)) == 4_000_000 + 1_800_000
-    assert equity({0: Cash(5), 2: Cash(7)}, Cash(3)) == 15
+    assert equity({0: Cash(5), 2: Cash(7)}, Cash(3), Cash(0)) == 15
+    assert equity({0: Cash(5), 2: Cash(7)}, Cash(3), Cash(2)) == 13, "what came back is in the balance, and is locked"
     assert locked_cost(replay([])) == 0

@@ -26,13 +26,13 @@ from tests.basket_world import NO, YES, World, handed_out, leg, partition
 @pytest.fixture
 def world() -> World:
     world = World(partition())
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     return world
 
 
 @pytest.fixture
 def basket_id(world: World) -> str:
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     assert world.risk.run(basket.basket_id, 1).accepted
     return basket.basket_id
 
@@ -479,8 +479,8 @@ def test_nothing_is_decided_while_an_order_is_unaccounted_for(world: World, bask
 
 def test_an_end_that_was_never_decided_cannot_be_carried_out(world: World, basket_id: str) -> None:
     ending = Ending(
-        baskets=world.baskets, reservations=world.reservations, status=world.status, notifier=world.notifier,
-        clock=world.clock,
+        baskets=world.baskets, ledger=world.ledger, reservations=world.reservations, status=world.status,
+        notifier=world.notifier, clock=world.clock,
     )  # fmt: skip
     with pytest.raises(TransitionError, match="no end was decided"):
         ending.carry_out(world.row(basket_id))

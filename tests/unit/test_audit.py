@@ -1,12 +1,13 @@
 """Our books against the exchange's: every difference is found, named, stops new baskets, and is repaired by recording
 what the exchange says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, LegTerms, OrderState, Purpose, client_order_id
+from kalshi_arb.domain.errors import StoreError
 from kalshi_arb.domain.fees import FeeSchedule, FeeType, Precision
 from kalshi_arb.domain.grid import CENT_GRID
 from kalshi_arb.domain.journal import verify
@@ -104,7 +105,9 @@ class Account:
         self.exchange._fills[0] = (seen_ms, changed)
         self.exchange._cash[0] -= changed.fee - fill.fee
 
-    def audit(self) -> list[Difference]:
+    def audit(self, after_ms: int = 60_000) -> list[Difference]:
+        """What the schedule's next audit finds, or one that comes so much later than the last."""
+        self.clock.advance(after_ms)
         found = self.auditor.run()
         assert found is not None
         return found
@@ -129,6 +132,11 @@ class Account:
 @pytest.fixture
 def account() -> Account:
     return Account()
+
+
+def named(found: Iterable[Difference] | None) -> list[str]:
+    assert found is not None
+    return [str(one) for one in found]
 
 
 def missing(account: Account) -> None:
@@ -190,7 +198,7 @@ def test_a_difference_is_found_named_told_stops_and_is_repaired(account: Account
     # One sight of it may be a read between two movements.
     assert account.trip() is None
     assert not account.alerts()
-    assert account.audit() == found
+    assert named(account.audit()) == named(found)
     assert account.trip() == Cause.DIFFERENCES
     (text,) = account.alerts()
     assert all(str(one) in text for one in found)
@@ -199,7 +207,7 @@ def test_a_difference_is_found_named_told_stops_and_is_repaired(account: Account
     assert len(set(account.alerts())) == 1, "the same difference is one alert"
 
     before = account.ledger.all()
-    assert account.auditor.repair() == found
+    assert named(account.auditor.repair()) == named(found)
     assert account.audit() == []
     assert account.matches()
     after = account.ledger.all()
@@ -214,6 +222,92 @@ def test_a_difference_is_found_named_told_stops_and_is_repaired(account: Account
     assert account.trip() == Cause.DIFFERENCES
 
 
+def test_a_second_sight_counts_once_reads_cannot_trail_the_first_any_more(account: Account) -> None:
+    """After a basket and by schedule two audits may run almost at once, and both meet the same movement under way."""
+    account.audit()
+    by_hand(account)
+    found = named(account.audit())
+    for after_ms in (0, 1_000, 3_999):
+        assert named(account.audit(after_ms)) == found
+        assert account.trip() is None
+        assert not account.alerts()
+    assert named(account.audit(1)) == found
+    assert account.trip() == Cause.DIFFERENCES
+    assert len(account.alerts()) == 1
+
+
+def test_another_difference_is_a_first_sight_again(account: Account) -> None:
+    account.audit()
+    by_hand(account)
+    account.audit()
+    by_hand(account)
+    account.audit()
+    assert account.trip() is None
+    account.audit(4_999)
+    assert account.trip() is None
+    account.audit(1)
+    assert account.trip() == Cause.DIFFERENCES
+
+
+def test_a_difference_that_went_away_was_none(account: Account) -> None:
+    account.audit()
+    by_hand(account)
+    account.audit()
+    account.exchange._cash[0] -= 25_000_000
+    assert account.audit() == []
+    by_hand(account)
+    account.audit()
+    assert account.trip() is None
+
+
+def test_nothing_is_opened_with_what_was_read_while_something_moved() -> None:
+    """The journal's beginning is never compared again: what it begins with is read at one quiet moment."""
+    account = Account()
+    fresh, status = MemoryLedgerStore(account.clock), MemoryStatusStore()
+    auditor = Auditor(
+        baskets=account.baskets, ledger=fresh, account=account.exchange, status=status, notifier=account.notifier,
+        breaker=account.auditor._breaker, clock=account.clock, mode="simulated",
+    )  # fmt: skip
+    read = account.exchange.positions
+
+    def moving() -> dict[str, Count]:
+        held = read()
+        fresh.append([fill_entry(fill, "b1") for fill in account.exchange.account_fills(0)])
+        return held
+
+    account.exchange.positions = moving  # type: ignore[method-assign]
+    assert auditor.run() is None
+    assert not [entry for entry in fresh.all() if entry.kind is EntryKind.OPENING]
+    assert auditor.run() == []
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_a_beginning_that_was_recorded_in_part_is_recorded_whole_by_the_next_audit(kept: int) -> None:
+    """The process died while it wrote; meanwhile a basket bought the opposite of what the account had held before."""
+    account = Account()
+    fresh, status = MemoryLedgerStore(account.clock), MemoryStatusStore()
+    auditor = Auditor(
+        baskets=account.baskets, ledger=fresh, account=account.exchange, status=status, notifier=account.notifier,
+        breaker=account.auditor._breaker, clock=account.clock, mode="simulated",
+    )  # fmt: skip
+    append = fresh.append
+
+    def die(entries: Sequence[LedgerEntry]) -> int:
+        append(entries[:kept])
+        raise StoreError("no answer")
+
+    fresh.append = die  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        auditor.run()
+    fresh.append = append  # type: ignore[method-assign]
+    account.buy(basket("b2", "other"), (LOW, Outcome.NO, 5_500), book=False)
+    fresh.append([fill_entry(fill, "b2") for fill in account.exchange.account_fills(0) if fill.order_id == "o3"])
+    assert auditor.run() == []
+    assert cash_by_shard(fresh.all()) == account.exchange.balance()
+    assert net_positions(fresh.all()) == account.exchange.positions()
+    assert auditor.run() == []
+
+
 def test_a_missing_fill_of_ours_gets_its_basket_and_a_foreign_one_none(account: Account) -> None:
     missing(account)
     account.auditor.repair()
@@ -221,6 +315,20 @@ def test_a_missing_fill_of_ours_gets_its_basket_and_a_foreign_one_none(account: 
     account.auditor.repair()
     own = {entry.entry_id: entry.basket_id for entry in account.ledger.all() if entry.kind is EntryKind.FILL}
     assert own == {"fill-t1-o1": "b1", "fill-t2-o2": "b1", "fill-t3-o3": "b2", "fill-t4-o4": ""}
+
+
+def test_a_payment_of_what_only_a_missing_fill_tells_of_is_missing_too(account: Account) -> None:
+    """As after a restore: bought and paid since, and nothing of either is in the journal."""
+    third = replace(market(LOW, 10), ticker="KXTEST-26-THIRD")
+    account.exchange._markets[third.ticker] = third
+    account.buy(basket("b2", "other"), (third.ticker, Outcome.YES, 4_500), book=False)
+    account.exchange.settle(third.ticker, ONE_DOLLAR)
+    account.clock.advance(10_000)
+    found = account.audit()
+    assert [one.kind for one in found] == [KIND.MISSING_FILL, KIND.SETTLEMENT]
+    account.auditor.repair()
+    assert account.audit() == []
+    assert cash_by_shard(account.ledger.all()) == account.exchange.balance()
 
 
 def test_a_fee_off_by_less_than_the_unit_is_no_finding_of_the_rule_but_of_the_booking(account: Account) -> None:
@@ -318,6 +426,18 @@ def test_an_account_with_history_begins_with_what_it_holds() -> None:
     assert auditor.run() == []
 
 
+def test_a_payment_is_no_difference_to_an_audit_that_comes_before_it_could_be_booked(account: Account) -> None:
+    assert account.audit() == []
+    paid(account)
+    before = account.status.get(ACCOUNT)
+    for _ in range(3):
+        account.clock.advance(60_000)
+        assert account.auditor.run(payments_booked=False) is None
+    assert account.status.get(ACCOUNT) == before
+    assert read_trip(account.status.get(COMPONENT)) is None
+    assert [one.kind for one in account.auditor.run() or ()] == [KIND.SETTLEMENT]
+
+
 def test_nothing_is_compared_while_reads_trail_the_last_fill(account: Account) -> None:
     account.exchange.read_lag_ms = 60_000
     assert account.auditor.run() is None
@@ -327,7 +447,9 @@ def test_nothing_is_compared_while_reads_trail_the_last_fill(account: Account) -
 def test_a_person_is_told_when_nothing_could_be_compared_for_long(account: Account) -> None:
     assert account.audit() == []
     account.exchange.read_lag_ms = 10**9
-    for minutes, alerts in ((15, 0), (1, 1), (1, 1)):
+    # Hours in which nobody looked are not such a time.
+    account.clock.advance(10**7)
+    for minutes, alerts in ((0, 0), (15, 0), (1, 1), (1, 1)):
         account.clock.advance(minutes * 60_000)
         assert account.auditor.run() is None
         told = {a.alert_id: a.text for a in account.notifier.published if a.alert_id.startswith("uncompared")}

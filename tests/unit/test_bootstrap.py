@@ -29,6 +29,7 @@ ENVIRONMENT = {
     **{f"KALSHI_ARB_{name.upper()}_TABLE": f"kalshi-arb-paper-{name}" for name in TABLES},
     "KALSHI_ARB_CANDIDATES_QUEUE_URL": "http://127.0.0.1:9/q/candidates",
     "KALSHI_ARB_LIFECYCLE_QUEUE_URL": "http://127.0.0.1:9/q/lifecycle",
+    "KALSHI_ARB_AUDITS_QUEUE_URL": "http://127.0.0.1:9/q/audits",
     "KALSHI_ARB_BASKET_MACHINE_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:basket",
     "KALSHI_ARB_DETECTION_FUNCTION": "kalshi-arb-paper-detection",
     "KALSHI_ARB_ALERTS_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:alerts",
@@ -115,8 +116,8 @@ USE_CASES = {
 }
 PORTS = (
     "status_store", "group_store", "book_store", "opportunity_store", "basket_store", "ledger_store",
-    "reservation_store", "alert_store", "candidates_queue", "lifecycle_queue", "workflow", "detection",
-    "notifier",
+    "reservation_store", "alert_store", "candidates_queue", "lifecycle_queue", "audits_queue", "workflow",
+    "detection", "notifier",
 )  # fmt: skip
 
 
@@ -133,6 +134,20 @@ def test_every_use_case_is_composed_once(clients: list[str], builder: str, kind:
 def test_every_port_is_built_once(clients: list[str], port: str) -> None:
     settings = bootstrap.settings()
     assert getattr(bootstrap, port)(settings) is getattr(bootstrap, port)(settings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "netting", "asks"), [("live", "on", True), ("live", "off", False), ("paper", "on", False)]
+)
+def test_events_are_asked_what_they_give_back_only_where_they_do(
+    environment: pytest.MonkeyPatch, mode: str, netting: str, asks: bool
+) -> None:
+    environment.setenv("KALSHI_ARB_MODE", mode)
+    environment.setenv("KALSHI_ARB_NETTING", netting)
+    bootstrap.reset()
+    reads = bootstrap.collateral_reads(bootstrap.settings(), Caller.SETTLEMENT)
+    assert (reads is not None) is asks
+    assert bootstrap.collateral_reads(bootstrap.settings(), Caller.SETTLEMENT) is reads
 
 
 def test_each_caller_has_one_client_within_its_share(clients: list[str]) -> None:

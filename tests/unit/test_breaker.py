@@ -11,7 +11,8 @@ from kalshi_arb.domain.errors import ConflictError
 from kalshi_arb.domain.money import Cash
 from kalshi_arb.execution.control import buying_stopped
 from kalshi_arb.fakes import ManualClock, MemoryNotifier, MemoryStatusStore
-from kalshi_arb.risk.breaker import COMPONENT, MOST_NOTED, Breaker, Cause, read_trip, reset_breaker
+from kalshi_arb.risk import breaker
+from kalshi_arb.risk.breaker import COMPONENT, Breaker, Cause, read_trip, reset_breaker
 from kalshi_arb.risk.limits import Limits
 
 LIMITS = replace(
@@ -170,9 +171,11 @@ def test_an_event_of_nothing_is_a_mistake() -> None:
         Desk().breaker.note(Cause.LOSS, "b1", -5)
 
 
-def test_it_trips_rather_than_forget() -> None:
+def test_it_trips_rather_than_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 40
+    monkeypatch.setattr(breaker, "MOST_NOTED", most)
     desk = Desk()
-    for number in range(MOST_NOTED):
+    for number in range(most):
         assert desk.breaker.note(Cause.LOSS, f"b{number}") is None
     assert desk.breaker.note(Cause.LOSS, "one more") is not None
 

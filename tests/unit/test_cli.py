@@ -12,9 +12,10 @@ import pytest
 from kalshi_arb.cli.control import status_lines
 from kalshi_arb.cli.local_state import LOCK_FILE, RunState, clear_run_state, read_run_state, write_run_state
 from kalshi_arb.domain.errors import SettingsError
+from tests.command_line import kalshi_arb
 
 
-def kalshi_arb(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "kalshi_arb.cli", *arguments],
         capture_output=True,
@@ -26,7 +27,7 @@ def kalshi_arb(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:
-    done = kalshi_arb("--help")
+    done = process("--help")
     assert done.returncode == 0
     for word in ("run", "status", "stop", "arm", "abandon", "end", "doctor", "Exit codes"):
         assert word in done.stdout
@@ -48,7 +49,7 @@ def test_commands_for_a_run_that_is_not_there_say_so(command: str, tmp_path: Pat
 
 
 def test_a_malformed_setting_is_one_line_before_anything_starts(tmp_path: Path) -> None:
-    done = kalshi_arb("run", "--seconds", "5", "--folder", str(tmp_path), KALSHI_ARB_BOOK_DEPTH="deep")
+    done = process("run", "--seconds", "5", "--folder", str(tmp_path), KALSHI_ARB_BOOK_DEPTH="deep")
     assert done.returncode == 1
     assert done.stderr.startswith("error: settings cannot be used: KALSHI_ARB_BOOK_DEPTH")
     assert len(done.stderr.splitlines()) == 1
@@ -101,6 +102,9 @@ def test_status_says_plainly_what_is_wrong() -> None:
     text = "\n".join(status_lines(state, fine))
     for part in ("connected, 5 frames", "ladder 3", "allowed", "equals", "accepted 2, refused.depth 1", "ended: lock"):
         assert part in text
+    netted = "\n".join(status_lines(state, {**fine, "account": {"matches": True, "returned": "3.500000"}}))
+    assert "equals the exchange's account, $3.50 of returned collateral in both" in netted
+    assert "collateral" not in text
     bad = "\n".join(status_lines(state, {"account": {"matches": False}, "trading": {"stopped": "stopped: by ann"}}))
     for part in ("NOT CONNECTED", "DIFFERS", "stopped: by ann"):
         assert part in bad

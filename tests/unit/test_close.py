@@ -14,20 +14,21 @@ from kalshi_arb.execution.ending import decided
 from kalshi_arb.fakes import Fault
 from kalshi_arb.ports import AlertKind
 from kalshi_arb.risk.breaker import COMPONENT, read_trip
-from tests.basket_world import YES, Killed, World, leg, partition
+from kalshi_arb.schemas import AuditRequest, decode
+from tests.basket_world import Killed, World, partition
 
 
 @pytest.fixture
 def world() -> World:
     world = World(partition())
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     return world
 
 
 @pytest.fixture
 def basket_id(world: World) -> str:
     """A basket whose first leg is held and whose end is decided: held, 3 dollars lost in the worst state."""
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     assert world.risk.run(basket.basket_id, 1).accepted
     assert world.executor.run(basket.basket_id, 1, 0) == 1
     world.assessor.run(basket.basket_id, 1, 0)
@@ -56,11 +57,11 @@ def test_recorded_released_told_and_only_then_ended(world: World, basket_id: str
 
     for holder, name in (
         (world.ledger, "append"), (world.reservations, "release"), (world.notifier, "publish"),
-        (world.baskets, "save"), (world.status, "count"),
+        (world.baskets, "save"), (world.status, "count"), (world.audits, "send"),
     ):  # fmt: skip
         watch(holder, name)
     assert world.closer.run(basket_id, 1) is BasketState.HELD
-    assert order == ["append", "release", "publish", "save", "count"]
+    assert order == ["append", "release", "publish", "save", "count", "send"]
     assert decisions(world) == ["held: book faded"]
     assert [alert.kind for alert in world.notifier.published] == [AlertKind.BASKET]
 
@@ -70,8 +71,8 @@ def test_killed_at_every_call_and_repeated_it_happens_once() -> None:
     for position in range(1, 40):
         for after in (False, True):
             world = World(partition())
-            world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
-            basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+            world.offer_bundle()
+            basket = world.propose_bundle()
             world.risk.run(basket.basket_id, 1)
             world.executor.run(basket.basket_id, 1, 0)
             world.assessor.run(basket.basket_id, 1, 0)
@@ -90,6 +91,7 @@ def test_killed_at_every_call_and_repeated_it_happens_once() -> None:
             assert len({alert.alert_id for alert in world.notifier.published}) == 1
             item = world.status.get(COMPONENT) or {}
             assert item["noted"] == [["loss", basket.basket_id, 5, world.clock.now_ms()]]
+            assert len(world.audits.bodies) <= 1
         if calls is not None:
             break
     assert calls is not None
@@ -104,15 +106,53 @@ def test_a_loss_reaches_the_breaker(world: World, basket_id: str) -> None:
     assert trip.cause == "loss"
 
 
-def test_a_refusal_leaves_no_record_and_no_alert(world: World) -> None:
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+def test_a_refusal_is_recorded_and_no_alert(world: World) -> None:
+    basket = world.propose_bundle()
     world.risk.run(basket.basket_id, 1)
     row = world.row(basket.basket_id)
     world.baskets.save(decided(row, BasketState.REFUSED, "stopped", None, world.clock.now_ms()))
     assert world.closer.run(basket.basket_id, 1) is BasketState.REFUSED
-    assert not [entry for entry in world.ledger.all() if entry.note.startswith("refused")]
+    (refused,) = world.ledger.all()
+    assert (refused.entry_id, refused.note) == (f"refused-{basket.basket_id}", "stopped")
     assert not world.notifier.published
     assert world.status.counters("risk")["refused.stopped"] == 1
+    assert not world.audits.bodies, "nothing was sent that could be compared"
+
+
+def test_the_end_of_a_basket_that_sent_orders_asks_for_one_audit(world: World, basket_id: str) -> None:
+    assert world.closer.run(basket_id, 1, "close_failed") is BasketState.EXECUTING
+    assert not world.audits.bodies, "an attempt that gave up ended nothing"
+    world.clock.advance(1_000)
+    world.closer.run(basket_id, 1)
+    for _ in range(2):
+        world.clock.advance(1_000)
+        world.closer.run(basket_id, 1)
+    (body,) = world.audits.bodies
+    assert decode(body, AuditRequest) == AuditRequest(basket_id, world.clock.now_ms() - 2_000)
+    assert not world.problems
+
+
+@pytest.mark.parametrize("state", [BasketState.LOCK, BasketState.FLAT, BasketState.HELD])
+def test_an_audit_that_cannot_be_asked_for_keeps_no_basket_from_its_end(
+    world: World, basket_id: str, state: BasketState
+) -> None:
+    def fail(_body: str) -> None:
+        raise StoreError("send to audits: throttled")
+
+    row = world.row(basket_id)
+    world.baskets.save(replace(row, ending=state))
+    world.audits.send = fail  # type: ignore[method-assign]
+    assert world.closer.run(basket_id, 1) is state
+    assert world.row(basket_id).state is state
+    assert [alert.kind for alert in world.notifier.published] == [AlertKind.BASKET]
+    (line,) = world.problems
+    assert line == (
+        f"no audit was asked for after basket {basket_id}, the schedule makes one: send to audits: throttled"
+    )
+    counted = world.status.counters("execution")
+    assert (counted["audits_not_asked"], counted[f"end.{state.value}"]) == (1, 1)
+    assert world.closer.run(basket_id, 1) is state
+    assert len(world.problems) == 1
 
 
 def test_closing_again_changes_nothing(world: World, basket_id: str) -> None:
@@ -132,7 +172,7 @@ def test_another_attempt_s_basket_is_left_alone(world: World, basket_id: str) ->
 
 
 def test_what_was_never_decided_cannot_be_closed(world: World) -> None:
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     with pytest.raises(TransitionError, match="no end was decided"):
         world.closer.run(basket.basket_id, 1)
     with pytest.raises(StoreError, match="no basket nobody"):
@@ -140,7 +180,7 @@ def test_what_was_never_decided_cannot_be_closed(world: World) -> None:
 
 
 def test_an_attempt_that_gives_up_says_why_and_the_next_one_finishes(world: World) -> None:
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     world.risk.run(basket.basket_id, 1)
     world.exchange.faults.append(Fault.LOST_ANSWER)
     world.executor.run(basket.basket_id, 1, 0)

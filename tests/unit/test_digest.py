@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kalshi_arb.domain.eastern import midnight_ms
+from kalshi_arb.domain.portfolio import decision_entry
 from kalshi_arb.fakes import (
     ManualClock,
     MemoryBasketStore,
@@ -84,20 +85,20 @@ def test_a_crash_before_it_is_noted_repeats_the_same_alert() -> None:
 def test_an_empty_journal_is_not_told() -> None:
     desk = Desk(OVER + MARGIN_MS, empty=True)
     assert desk.digest.run() == 0
-    assert desk.status.get(DIGEST) == {"day": "2027-01-15", "refused": 0}
+    assert desk.status.get(DIGEST) == {"day": "2027-01-15"}
     assert desk.told() == []
 
 
-def test_what_was_refused_is_counted_since_the_last_digest() -> None:
-    desk = Desk(OVER + MARGIN_MS)
-    desk.status.count("risk", {"refused.depth": 3, "refused.min_profit": 2, "accepted": 9})
+def test_what_was_refused_on_a_day_is_told_with_that_day_however_late() -> None:
+    desk = Desk(OVER + MARGIN_MS + 2 * DAY)
+    refusal = decision_entry("refused", "late", "", "depth: 3 of 10 are there; min_profit: $0.01", MONDAY + HOUR)
+    desk.ledger.append([refusal])
     desk.digest.run()
-    desk.status.count("risk", {"refused.depth": 4})
-    desk.clock.advance(DAY)
-    desk.digest.run()
-    first, second = (alert.text for alert in desk.notifier.published)
-    assert "5 baskets refused since the last digest." in first
-    assert "4 baskets refused since the last digest." in second
+    first, second, third = (alert.text for alert in desk.notifier.published)
+    assert "Refused, by the first reason: 1 depth, 1 max book age ms." in first
+    assert "Refused, by the first reason: 1 max book age ms." in second
+    assert "Refused, by the first reason: 1 min profit." in third
+    assert "Without an explanation" not in first
 
 
 def test_a_damaged_journal_is_told_with_its_place_and_no_figures() -> None:

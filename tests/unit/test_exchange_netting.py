@@ -7,6 +7,7 @@ from infra.exchange.errors import ExchangeRefusalError
 from infra.exchange.living import MEMBER
 from infra.exchange.terms import TimeInForce
 from infra.exchange.testkit import CLOSE_MS, TICKERS, buy, rest, still_core, still_event
+from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Price
 
@@ -114,6 +115,30 @@ def test_a_scalar_result_takes_no_more_than_it_pays(order: tuple[str, str]) -> N
         assert core.accounts[MEMBER].available(SHARD) >= 0
     paid = 10 * 666_700 + 7 * 500_000
     assert core.accounts[MEMBER].cash[SHARD] + core.accounts[MEMBER].fees_paid == paid - 7 * DOLLAR
+
+
+def test_a_market_that_pays_its_yes_makes_the_others_sure_at_that_moment() -> None:
+    core = exclusive_core()
+    buy_no(core, A, 60, 4)
+    assert spent(core) == 2_400_000
+    settle(core, c=Price(2_500))
+    assert spent(core) == 1_400_000, "of four NO no more than three dollars can be lost now"
+    settle(core, b=Price(7_500))
+    assert spent(core) == -1_600_000
+    settle(core, a=Price(0))
+    assert spent(core) == -1_600_000, "its payment has come already"
+
+
+def test_a_payment_is_rounded_by_itself_whatever_was_returned_for_it() -> None:
+    core = still_core(multiplier=0, precision=Precision.CENT, event=lambda: still_event(exclusive=True))
+    core.set_netting(MEMBER, enabled=True)
+    buy_no(core, A, 60, 3)
+    buy_no(core, B, 70, 3)
+    settle(core, a=Price(3_333), b=Price(3_333), c=Price(3_334))
+    account = core.accounts[MEMBER]
+    assert [row.revenue for row in account.settlements] == [2_000_000, 2_000_000]
+    assert spent(core) == 3_900_000 - 4_000_000
+    assert account.fees_paid == 2 * 100, "what was rounded off is shown as a fee"
 
 
 def test_results_that_contradict_the_event_are_paid_back_even_below_zero() -> None:

@@ -1,5 +1,7 @@
 """Tick grids: which prices an order may carry."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,9 +71,14 @@ def test_neighbours_cross_borders() -> None:
     assert TAPERED.next_below(Price(10)) is None
 
 
+@cache
+def legal_prices(grid: PriceGrid) -> list[int]:
+    return [price for price in range(1, ONE_DOLLAR) if grid.is_valid(Price(price))]
+
+
 @given(grids, st.integers(-50, 10_050))
 def test_snapping_finds_the_nearest_legal_price(grid: PriceGrid, amount: int) -> None:
-    legal = [price for price in range(1, ONE_DOLLAR) if grid.is_valid(Price(price))]
+    legal = legal_prices(grid)
     below = [price for price in legal if price <= amount]
     above = [price for price in legal if price >= amount]
     assert grid.at_or_below(Price(amount)) == (below[-1] if below else None)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from kalshi_arb.domain.basket import Basket, BasketState, OrderState, Purpose
 from kalshi_arb.domain.grid import CENT_GRID, FINEST_GRID, PriceGrid
 from kalshi_arb.domain.market import Outcome
-from tests.basket_world import YES, World, leg, partition
+from tests.basket_world import World, partition
 
 
 def change_grid(world: World, ticker: str, grid: PriceGrid) -> None:
@@ -18,8 +18,8 @@ def after_a_change(*bids: tuple[int, int]) -> tuple[World, Basket]:
     was placed before (1e-4 dollars, contracts)."""
     group = partition()
     world = World(replace(group, markets=tuple(replace(own, grid=FINEST_GRID) for own in group.markets)))
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    world.offer_bundle()
+    basket = world.propose_bundle()
 
     def fade(orders: object) -> None:
         if len(world.exchange.batches) == 2:

@@ -35,7 +35,7 @@ from kalshi_arb.fakes import ManualClock, MemoryAlertStore, MemoryMetrics, Memor
 from kalshi_arb.ports import Alert
 from kalshi_arb.relations.discover import DiscoveryReport
 from kalshi_arb.risk.check import RiskAnswer
-from kalshi_arb.schemas import Candidate, Lifecycle, Look
+from kalshi_arb.schemas import AuditRequest, Candidate, Lifecycle, Look
 from kalshi_arb.webhooks import WebhookDownError
 from tests.cloud_samples import NOW, alert, candidate, entry, group, opportunity
 
@@ -58,8 +58,8 @@ class UseCase:
     answer: Any
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def run(self, *arguments: Any) -> Any:
-        self.calls.append(arguments)
+    def run(self, *arguments: Any, **named: Any) -> Any:
+        self.calls.append((*arguments, *([named] if named else [])))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -202,15 +202,46 @@ def test_a_person_has_the_journal_repaired(monkeypatch: pytest.MonkeyPatch) -> N
     repairs = Repairs()
     monkeypatch.setattr(bootstrap, "auditor", lambda: repairs)
     event = json.loads((EVENTS / "journal_repair.json").read_text())
-    assert settlement(event, Context()) == {"differences": None, "recorded": 0}
+    assert settlement(event, Context()) == {"differences": None, "found": 0, "recorded": 0}
     repairs.found = [
         Difference(DifferenceKind.CASH, "shard 0", "$1.00 have no cause", (entry("e"),)),
         Difference(DifferenceKind.POSITION, "T", "no fill says why"),
     ]
     assert settlement(event, Context()) == {
         "differences": ["cash shard 0: $1.00 have no cause", "position T: no fill says why"],
+        "found": 2,
         "recorded": 1,
     }
+
+
+def audit_requests(*bodies: str) -> dict[str, Any]:
+    return {
+        "Records": [
+            {"messageId": f"m{number}", "body": body, "eventSource": "aws:sqs"} for number, body in enumerate(bodies)
+        ]
+    }
+
+
+@pytest.mark.parametrize("found", [None, [], [Difference(DifferenceKind.CASH, "shard 0", "$1.00 have no cause")]])
+def test_a_batch_of_audit_requests_is_one_audit_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, found: list[Difference] | None
+) -> None:
+    """Something that moves is no error: the schedule audits within a minute."""
+    audits = install(monkeypatch, "auditor", found)
+    for other in ("settler", "digest", "held_review"):
+        monkeypatch.delattr(bootstrap, other)
+    bodies = [schemas.encode(AuditRequest(f"b{number}", 1)) for number in range(10)]
+    assert settlement(audit_requests(*bodies, bodies[0]), Context()) == {"batchItemFailures": []}
+    assert audits.calls == [({"payments_booked": False},)]
+
+
+def test_an_audit_request_that_cannot_be_read_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    audits = install(monkeypatch, "auditor", [])
+    assert settlement(audit_requests("{"), Context()) == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    assert not audits.calls
+    answer = settlement(audit_requests("{", schemas.encode(AuditRequest("b1", 1))), Context())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    assert len(audits.calls) == 1
 
 
 @pytest.mark.parametrize("event", [{}, {"source": "aws.scheduler"}, {"anything": [1]}])

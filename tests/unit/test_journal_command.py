@@ -13,9 +13,12 @@ from click.testing import CliRunner, Result
 from kalshi_arb import journal_view as view
 from kalshi_arb.cli import journal as commands
 from kalshi_arb.cli.main import cli
+from kalshi_arb.domain.basket import LegTerms
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
-from kalshi_arb.domain.group_record import GroupRecord
-from kalshi_arb.domain.journal import Head, JournalError, Sealed
+from kalshi_arb.domain.carried import encoded, from_journal
+from kalshi_arb.domain.fees import FeeSchedule, FeeType
+from kalshi_arb.domain.grid import CENT_GRID
+from kalshi_arb.domain.journal import Head, JournalError, Sealed, unsealed
 from kalshi_arb.domain.market import Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.portfolio import (
@@ -30,13 +33,13 @@ from kalshi_arb.domain.portfolio import (
     settlement_entry,
 )
 from kalshi_arb.domain.positions import replay
-from kalshi_arb.fakes import ManualClock, MemoryBookStore, MemoryLedgerStore
+from kalshi_arb.fakes import ManualClock, MemoryBookStore, MemoryLedgerStore, MemoryStatusStore
 from kalshi_arb.journal_view import By, Names
-from tests.cloud_samples import HIGH, LOW, NOW, basket, group_record
+from tests.cloud_samples import HIGH, LOW, NOW, basket
 
 YES, NO = Outcome.YES, Outcome.NO
 DAY = 86_400_000
-ANSWER: dict[str, Any] = {"differences": ["cash shard 0: $1.00 have no cause"], "recorded": 1}
+ANSWER: dict[str, Any] = {"differences": ["cash shard 0: $1.00 have no cause"], "found": 1, "recorded": 1}
 
 
 def bought(number: int, basket_id: str, ticker: str, outcome: Outcome, count: int, price: int, ms: int) -> LedgerEntry:
@@ -54,7 +57,7 @@ ENTRIES = [
     cash_entry(EntryKind.CASH, "cash-0-1", 0, Cash(7_000_000), NOW + 5, "paid in"),
     settlement_entry(Settlement(HIGH, Price(0), Cash(10_000_000), NOW + 2 * DAY)),
 ]
-NAMES = view.names_of([basket("b1"), basket("b2", "gone")], [group_record()])
+NAMES = view.names_of([basket("b1"), replace(basket("b2", "other"), family="partition")])
 
 
 def level(price: int, size: int) -> tuple[Level, ...]:
@@ -65,13 +68,20 @@ BOOK = BookSnapshot(LOW, BookVersion(1, 1, 1), NOW, NOW, level(3_800, 500), leve
 
 
 @pytest.fixture
-def ledger(monkeypatch: pytest.MonkeyPatch) -> MemoryLedgerStore:
+def comparison() -> MemoryStatusStore:
+    """What the last comparison told."""
+    return MemoryStatusStore()
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch, comparison: MemoryStatusStore) -> MemoryLedgerStore:
     store, books = MemoryLedgerStore(ManualClock(NOW)), MemoryBookStore()
     store.append(ENTRIES)
     books.put(BOOK)
 
     class StackOfTests:
         ledger = store
+        status = comparison
 
         def __init__(self) -> None:
             self.books = books
@@ -96,7 +106,20 @@ def damage(store: MemoryLedgerStore) -> None:
 def test_a_whole_journal_verifies(ledger: MemoryLedgerStore) -> None:
     done = run("journal", "verify")
     assert (done.exit_code, done.output) == (0, "8 records, whole\n")
-    assert json.loads(run("journal", "verify", "--json").output) == {"records": 8, "damages": []}
+    whole = {"records": 8, "damages": [], "carried_forward": "whole"}
+    assert json.loads(run("journal", "verify", "--json").output) == whole
+
+
+def test_a_state_carried_forward_that_is_not_the_journals_is_named(ledger: MemoryLedgerStore) -> None:
+    rows = ledger.rows()[0]
+    true = from_journal(rows, unsealed(rows[0]).written_ms + 10**9)
+    ledger.keep(encoded(true))
+    assert run("journal", "verify").exit_code == 0
+    ledger.keep(encoded(replace(true, cash={0: Cash(1)})))
+    done = run("journal", "verify")
+    assert done.exit_code == 1
+    assert done.output.startswith("CARRIED  the cash brought forward is not what the entries before it give")
+    assert json.loads(run("journal", "verify", "--json").output)["carried_forward"].startswith("the cash")
 
 
 def test_a_damaged_journal_is_named_and_nothing_is_added_up_of_it(ledger: MemoryLedgerStore, tmp_path: Path) -> None:
@@ -173,7 +196,7 @@ def test_positions_by_market_are_net_and_by_basket_each_its_own() -> None:
     by_event = {line.name: line.contracts for line in view.positions(ENTRIES, By.EVENT, NAMES, books)}
     assert by_event == {"KXTEST-26": 1_400, view.NOBODY: 100}
     by_family = {line.name: line.contracts for line in view.positions(ENTRIES, By.FAMILY, NAMES, books)}
-    assert by_family == {"ladder": 1_000, view.UNKNOWN: 400, view.NOBODY: 100}
+    assert by_family == {"ladder": 1_000, "partition": 400, view.NOBODY: 100}
 
 
 def test_a_position_without_a_book_has_no_value() -> None:
@@ -183,11 +206,9 @@ def test_a_position_without_a_book_has_no_value() -> None:
 
 
 def test_the_release_date_is_the_last_of_its_markets() -> None:
-    record = group_record()
-    markets = tuple(replace(one, paid_by_ms=NOW + place) for place, one in enumerate(record.group.markets))
-    dated: GroupRecord = replace(record, group=replace(record.group, markets=markets))
-    open_rows = ENTRIES[:3]
-    (line,) = view.positions(open_rows, By.BASKET, view.names_of([basket("b1")], [dated]), {})
+    terms = tuple(LegTerms(CENT_GRID, FeeSchedule(FeeType.QUADRATIC), 0, paid) for paid in (NOW, NOW + 1))
+    dated = replace(basket("b1"), terms=terms)
+    (line,) = view.positions(ENTRIES[:3], By.BASKET, view.names_of([dated]), {})
     assert line.release_ms == NOW + 1
     assert "pays by 2027-01-15T08:00:00.001Z" in view.line_text(line)
     assert view.line_json(line)["locked"] == "9.000000"
@@ -234,6 +255,17 @@ def test_the_commands_say_the_same_to_people_and_machines(ledger: MemoryLedgerSt
     held = json.loads(run("positions", "--by", "market", "--json").output)["positions"]
     assert [one["name"] for one in held] == [LOW]
     assert run("positions").output.splitlines()[0].startswith(view.NOBODY)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_with_netting_on_positions_say_what_has_come_back(comparison: MemoryStatusStore) -> None:
+    comparison.put("account", {"balance": "12.000000", "ledger": "12.000000", "returned": "3.500000"})
+    last = run("positions").output.splitlines()[-1]
+    assert last == "$3.50 of it had come back as collateral at the last comparison"
+    assert json.loads(run("positions", "--json").output)["returned"] == "3.500000"
+    comparison.put("account", {"balance": "12.000000", "ledger": "12.000000"})
+    assert "collateral" not in run("positions").output
+    assert "returned" not in json.loads(run("positions", "--json").output)
 
 
 def test_an_unknown_day_is_a_wrong_use(ledger: MemoryLedgerStore) -> None:

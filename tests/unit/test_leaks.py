@@ -7,7 +7,7 @@ import pytest
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.execution.sweep import SweepReport
 from kalshi_arb.ports import AlertKind
-from tests.basket_world import YES, World, leg, partition
+from tests.basket_world import YES, World, partition
 
 HOUR_MS = 3_600_000
 
@@ -21,7 +21,7 @@ def world() -> World:
 
 @pytest.fixture
 def basket(world: World) -> Basket:
-    return world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    return world.propose_bundle()
 
 
 def told(world: World) -> list[str]:

@@ -18,6 +18,7 @@ ABSURD: dict[Kind, list[object]] = {
     Kind.SECONDS: [0, -1, 604_801, "900", None, True],
     Kind.DAYS: [-1, 3_651, "90", None, True],
     Kind.NUMBER: [-1, 1_000_001, "3", 2.5, None, True],
+    Kind.SWITCH: ["true", "yes", "", 0, 1, 1.0, None, []],
 }
 
 
@@ -42,8 +43,11 @@ def test_each_kind_is_read_in_its_unit() -> None:
         {
             "min_profit": "0.010001", "max_contracts_per_market": 7, "max_share_per_event": "0.125",
             "max_book_age_ms": 250, "long_lock_days": 0, "max_open_baskets": 3, "breaker_window_s": 60,
+            "auto_release": True,
         }
     )  # fmt: skip
+    assert limits.auto_release is True
+    assert Limits().auto_release is False, "nothing is sold early unless somebody asks for it"
     assert (limits.min_profit, limits.max_contracts_per_market, limits.max_share_per_event) == (10_001, 700, 125_000)
     assert (limits.max_book_age_ms, limits.long_lock_days, limits.max_open_baskets) == (250, 0, 3)
     assert limits.breaker_window_s == 60

@@ -40,10 +40,11 @@ TENTHS = PriceGrid((Band(Price(0), ONE_DOLLAR, Price(10)),))
 
 def test_a_proposal_reserves_and_plans_nothing() -> None:
     found = opportunity("opp")
-    basket = propose_basket(found, "simulated", NOW)
+    basket = propose_basket(found, "ladder", "simulated", NOW)
     assert basket.basket_id == "b" + hashlib.sha256(b"opp").hexdigest()[:20]
     assert (basket.state, basket.attempt, basket.revision) == (BasketState.PROPOSED, 1, 0)
     assert (basket.waves, basket.orders, basket.reserved, basket.bound) == ((), (), 0, None)
+    assert basket.family == "ladder"
     assert basket.expected_profit == found.certificate.floor_profit
 
 

@@ -36,7 +36,7 @@ def test_a_fill_costs_its_price_and_its_fee() -> None:
     entry = fill(1, Outcome.NO, 250, 4_000, fee=42_000)
     assert entry == LedgerEntry(
         "fill-trade1-order", EntryKind.FILL, "basket", "T", Outcome.NO, Count(250), Price(4_000), Cash(42_000),
-        Cash(-1_042_000), 7,
+        Cash(-1_042_000), 7, reference="order",
     )  # fmt: skip
     assert cash_change([entry]) == -1_042_000
 

@@ -8,19 +8,19 @@ from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.portfolio import Fill, OrderReport, fill_entry
 from kalshi_arb.execution.assess import Action, Assessment
 from kalshi_arb.fakes import Fault
-from tests.basket_world import YES, World, leg, partition
+from tests.basket_world import World, partition
 
 
 @pytest.fixture
 def world() -> World:
     world = World(partition())
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     return world
 
 
 @pytest.fixture
 def basket_id(world: World) -> str:
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     assert world.risk.run(basket.basket_id, 1).accepted
     return basket.basket_id
 

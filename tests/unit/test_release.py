@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -14,13 +15,14 @@ from kalshi_arb.domain.market import CollateralReturn, Netting, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price
 from kalshi_arb.domain.opportunity import Leg
 from kalshi_arb.domain.state_space import Basis, Family, Group, State
+from kalshi_arb.execution.early_sale import EarlySale
 from kalshi_arb.execution.exposure import worst_cash
 from kalshi_arb.execution.release import YEAR_MS, Release, Terms, best_release, told
 from kalshi_arb.execution.review import RELEASE, HeldReview, proposals_of
 from kalshi_arb.fakes import ManualClock, MemoryBasketStore, MemoryGroupStore, MemoryNotifier, MemoryStatusStore
 from kalshi_arb.risk.limits import Limits
 from tests.basket_rows import book
-from tests.cloud_samples import NOW, market
+from tests.cloud_samples import NOW, group, market
 from tests.report_samples import ENTER, MONDAY, UNWIND, Week
 
 DAY = 86_400_000
@@ -180,9 +182,10 @@ class Desk:
         self.row = self.week.basket("b1", MONDAY, (4_000, 5_000), trades, BasketState.LOCK)
         self.baskets = MemoryBasketStore()
         assert self.baskets.create(self.row, NOW)
-        group = self.week.groups[0].group
+        known = group(self.row.group_id)
+        markets = zip(known.markets, self.row.legs, strict=True)
         self.groups = MemoryGroupStore(
-            [replace(group, markets=tuple(replace(one, paid_by_ms=paid_ms) for one in group.markets))]
+            [replace(known, markets=tuple(replace(one, ticker=leg.ticker, paid_by_ms=paid_ms) for one, leg in markets))]
         )
         self.books = bids([(48, 50)], [(51, 50)])
         self.status, self.notifier = MemoryStatusStore(), MemoryNotifier()
@@ -195,6 +198,7 @@ class Desk:
             clock=ManualClock(NOW),
             netting=Netting.OFF,
             limits=lambda: Limits(cost_of_capital=100_000, min_profit=Cash(min_profit)),
+            early_sale=cast(EarlySale, None),
         )
 
     def orderbooks(self, tickers: object) -> dict[str, BookSnapshot]:

@@ -41,7 +41,7 @@ NOW = MONDAY + 5 * DAY
 
 def made(week: Week, first: str, last: str | None = None, mode: str = "simulated") -> Report:
     period = Period(read_day(first), read_day(last or first))
-    return report(week.journal(), week.rows, names_of(week.rows, week.groups), period, mode=mode, now_ms=NOW)
+    return report(week.journal(), week.rows, names_of(week.rows), period, mode=mode, now_ms=NOW)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,6 @@ def ledger(seen: Week, monkeypatch: pytest.MonkeyPatch) -> MemoryLedgerStore:
         mode="simulated",
         ledger=store,
         baskets=SimpleNamespace(recent=lambda _limit: seen.rows),
-        groups=SimpleNamespace(all=lambda: seen.groups),
         status=SimpleNamespace(get=lambda _component: None),
     )
     monkeypatch.setattr(command, "stack_of", lambda *_: stack)

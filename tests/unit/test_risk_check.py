@@ -23,7 +23,7 @@ from tests.basket_world import NO, YES, World, leg, partition
 def proposed(opportunity_id: str = "opp-1", **options: object) -> tuple[World, Basket]:
     """Ten of each outcome of a partition for 90 cents a set."""
     world = World(partition(), **options)  # type: ignore[arg-type]
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     legs = [leg(f"EV-{number}", YES, 10, 30) for number in range(3)]
     return world, world.propose(*legs, opportunity_id=opportunity_id)
 
@@ -255,7 +255,7 @@ def test_cash_counts_on_the_shard_of_each_leg() -> None:
     for cash, accepted in ((rich, False), ({0: Cash(7_000_000), 1: Cash(4_000_000)}, True)):
         world = World(partition(shards=(0, 0, 1)), cash=cash)
         world.offer(*((f"EV-{number}", YES, 30, 20) for number in range(3)))
-        basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+        basket = world.propose_bundle()
         answer = world.risk.run(basket.basket_id, 1)
         assert answer.accepted is accepted
         assert accepted or answer.reason == Refusal.BALANCE

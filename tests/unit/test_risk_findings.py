@@ -11,7 +11,7 @@ from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import SettingsError, StoreError
 from kalshi_arb.domain.group_record import SuspensionReason, suspend
-from kalshi_arb.domain.market import MarketStatus
+from kalshi_arb.domain.market import MarketStatus, Netting
 from kalshi_arb.domain.money import Cash, Count, Price
 from kalshi_arb.domain.portfolio import Fill, LedgerEntry, Settlement, fill_entry, settlement_entry
 from kalshi_arb.domain.state_space import OBSERVED_VALUE, Ground, Group
@@ -28,8 +28,8 @@ DAY_MS = 86_400_000
 def proposed(group: Group | None = None, **options: object) -> tuple[World, Basket]:
     """Ten of each outcome of a partition for 90 cents a set."""
     world = World(group or partition(), **options)  # type: ignore[arg-type]
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
-    return world, world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    world.offer_bundle()
+    return world, world.propose_bundle()
 
 
 def findings(world: World, basket: Basket) -> dict[str, str]:
@@ -185,7 +185,7 @@ def test_a_leg_takes_no_larger_a_part_of_what_is_shown_than_it_may() -> None:
 def test_missing_cash_says_where_it_lies_and_how_to_move_it() -> None:
     world = World(partition(shards=(0, 0, 1)), cash={0: Cash(7_000_000), 1: Cash(200_000), 2: Cash(50_000_000)})
     world.offer(*((f"EV-{number}", YES, 30, 20) for number in range(3)))
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     text = findings(world, basket)["balance"]
     assert text.startswith("cash on shard 1: $0.3")
     assert "at most $0.20 may be" in text
@@ -252,6 +252,17 @@ def test_equity_counts_what_is_locked_so_that_a_share_does_not_shrink_by_being_u
     assert "of an equity of $19.5" in text, "the fees are gone"
 
 
+@pytest.mark.parametrize(("netting", "equity"), [(Netting.ON, "$12.5"), (Netting.OFF, "$19.5")])
+def test_equity_counts_collateral_that_came_back_once(netting: Netting, equity: str) -> None:
+    world, basket = proposed(cash={0: Cash(20_000_000)}, limits={"max_share_per_series": "0.5"}, netting=netting)
+    world.drive(basket.basket_id)
+    world.status.put("account", {"returned": "7.000000"})
+    world.offer(*((f"EV-{number}", YES, 30, 50) for number in range(3)))
+    world.clock.advance(10_000)
+    again = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)), opportunity_id="opp-2")
+    assert f"of an equity of {equity}" in findings(world, again)["max_share_per_series"]
+
+
 def test_contracts_are_limited_by_market_and_in_all() -> None:
     world, basket = proposed(limits={"max_contracts_per_market": 7})
     assert world.risk.run(basket.basket_id, 1).accepted
@@ -271,7 +282,7 @@ def test_cash_that_comes_back_late_is_limited() -> None:
         world = World(partition(), limits=limits)
         paying(world, days * DAY_MS)
         world.offer(*((f"EV-{number}", YES, 30, 50) for number in range(3)))
-        basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+        basket = world.propose_bundle()
         assert world.risk.run(basket.basket_id, 1).accepted
         assert {own.count for own in world.row(basket.basket_id).legs} == {contracts * 100}
 

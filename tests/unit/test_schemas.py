@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_arb import schemas
-from kalshi_arb.domain.basket import Basket, Finding, PreSendBound
+from kalshi_arb.domain.basket import Basket, Finding, PreSendBound, Releasing
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
 from kalshi_arb.domain.errors import SchemaError
 from kalshi_arb.domain.group_record import GroupRecord, HistoryEntry, HistoryKind
@@ -40,6 +40,15 @@ def test_a_basket_keeps_its_bound_its_findings_and_its_turns() -> None:
     bound = PreSendBound(Cash(5), Cash(4), ((0, Cash(9)), (2, Cash(1))), ((0, Cash(0)), (2, Cash(7))))
     row = replace(basket(), bound=bound, findings=(Finding("depth", "3 of 10 are there"),), turns=7)
     assert schemas.decode(schemas.encode(row), Basket) == row
+
+
+def test_a_basket_keeps_its_early_sale() -> None:
+    release = Releasing(2, (Count(100), Count(0)), 5, NOW, ((0, Cash(9)), (2, Cash(1))), Cash(3), 50_000, None)
+    row = replace(basket(), release=release)
+    assert schemas.decode(schemas.encode(row), Basket) == row
+    earlier = json.loads(schemas.encode(basket()))
+    del earlier["body"]["release"]
+    assert schemas.decode(json.dumps(earlier), Basket).release is None, "rows of before there was such a thing"
 
 
 def test_every_kind_has_its_own_name() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from kalshi_arb.domain.errors import SettingsError
 from kalshi_arb.domain.fees import Precision
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.kalshi.rate_limit import Tier
 from kalshi_arb.settings import AccountType, Mode, Settings, read_settings
 
@@ -60,6 +61,14 @@ def test_every_field_has_its_variable() -> None:
     assert settings.mode is Mode.LIVE
     assert settings.rate_tier is Tier.EXPERT
     assert settings.account.precision is Precision.CENT
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_collateral_comes_back_where_netting_is_on_and_never_on_paper(mode: Mode) -> None:
+    given = LEAST | {"KALSHI_ARB_MODE": mode.value}
+    on = Netting.OFF if mode is Mode.PAPER else Netting.ON
+    assert read_settings(given | {"KALSHI_ARB_NETTING": "on"}).collateral_return is on
+    assert read_settings(given).collateral_return is Netting.OFF
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -28,19 +28,19 @@ from kalshi_arb.execution.explain import explain, own_fills
 from kalshi_arb.execution.settle import SettleReport, exact_payment, explained
 from kalshi_arb.ports import WATCH_COMPONENT, AlertKind, MarketState
 from kalshi_arb.risk.breaker import COMPONENT, Cause, read_trip
-from tests.basket_world import NO, YES, World, leg, partition
+from tests.basket_world import NO, YES, World, partition
 
 
 @pytest.fixture
 def world() -> World:
     world = World(partition())
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     world.offer(*((f"EV-{number}", NO, 75, 50) for number in range(3)))
     return world
 
 
 def lock(world: World) -> Basket:
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     row = world.drive(basket.basket_id)
     assert row.state is BasketState.LOCK
     return row
@@ -312,8 +312,9 @@ def test_a_difference_seen_twice_is_an_error_and_told_once(world: World) -> None
     world.settler.run()
     assert account(world)["matches"] is False
     assert not errors(world)
-    world.settler.run()
-    world.settler.run()
+    for _ in range(2):
+        world.clock.advance(60_000)
+        world.settler.run()
     assert world.status.counters("settlement") == {"mismatch": 2}
     told = {
         alert.alert_id: alert.text
@@ -343,6 +344,7 @@ def test_what_the_stream_told_is_held_against_the_reads_and_told_when_seen_twice
     world.status.put("feed", {"private": {"positions": told | {"EV-0": "9.00"}}})
     world.settler.run()
     assert not errors(world)
+    world.clock.advance(60_000)
     world.settler.run()
     assert errors(world) == ["the stream told EV-0 9.00, reads hold 10.00"]
     assert world.status.counters("settlement") == {"stream_mismatch": 1}

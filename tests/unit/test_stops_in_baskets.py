@@ -54,9 +54,9 @@ def trading(stop: Callable[[World], None], mode: str = "simulated") -> tuple[Wor
     """A world whose first wave fills, and in which the stop is set as it does."""
     world = World(partition(), mode=mode)
     world.status.put("arming", new_arming(TERMS, hours=1, by="ann", now_ms=world.clock.now_ms()))
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     world.offer(*((f"EV-{number}", NO, 72, 50) for number in range(3)))
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
 
     def once(_: Sequence[OrderRequest]) -> None:
         if len(world.exchange.batches) == 1:

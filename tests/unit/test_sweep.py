@@ -8,19 +8,19 @@ from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.errors import ConflictError
 from kalshi_arb.execution.sweep import SweepReport
 from kalshi_arb.ports import AlertKind
-from tests.basket_world import YES, World, leg, partition
+from tests.basket_world import World, partition
 
 
 @pytest.fixture
 def world() -> World:
     world = World(partition())
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     return world
 
 
 @pytest.fixture
 def basket(world: World) -> Basket:
-    return world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    return world.propose_bundle()
 
 
 def test_a_basket_that_was_saved_lately_is_left_alone(world: World, basket: Basket) -> None:

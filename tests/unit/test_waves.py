@@ -12,20 +12,20 @@ from kalshi_arb.domain.portfolio import OrderReport, OrderRequest
 from kalshi_arb.execution.plan import NOT_SENT
 from kalshi_arb.fakes import Fault
 from kalshi_arb.kalshi.errors import WireFormatError
-from tests.basket_world import YES, World, leg, partition
+from tests.basket_world import YES, World, partition
 
 
 @pytest.fixture
 def world() -> World:
     world = World(partition())
-    world.offer(("EV-0", YES, 30, 20), ("EV-1", YES, 30, 40), ("EV-2", YES, 30, 60))
+    world.offer_bundle()
     world.offer(*((f"EV-{number}", YES.other, 75, 50) for number in range(3)))
     return world
 
 
 @pytest.fixture
 def basket_id(world: World) -> str:
-    basket = world.propose(*(leg(f"EV-{number}", YES, 10, 30) for number in range(3)))
+    basket = world.propose_bundle()
     assert world.risk.run(basket.basket_id, 1).accepted
     return basket.basket_id
 

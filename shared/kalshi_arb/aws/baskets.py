@@ -37,20 +37,11 @@ class DynamoBasketStore:
 
     def create(self, basket: Basket, books_ms: int) -> bool:
         """Store a new basket and take its group's lease in one transaction; see the port."""
-        leased = self._table.updating(
-            _LEASE + basket.group_id,
-            "SET #owner = :owner, #state = :state, #updated_ms = :now, #mark_ms = if_not_exists(#mark_ms, :zero)",
-            Condition(
-                "attribute_not_exists(#owner) AND (attribute_not_exists(#mark_ms) OR #mark_ms < :books)",
-                {":books": n(books_ms)},
-            ),
-            {
-                ":owner": s(basket.basket_id),
-                ":state": s(_LEASED),
-                ":now": n(basket.created_ms),
-                ":zero": n(0),
-            },
+        free = Condition(
+            "attribute_not_exists(#owner) AND (attribute_not_exists(#mark_ms) OR #mark_ms < :books)",
+            {":books": n(books_ms)},
         )
+        leased = self._leasing(basket, basket.created_ms, free)
         try:
             self._table.transact(
                 f"create basket {basket.basket_id}", [self._table.putting(_row(basket), self._table.free()), leased]
@@ -109,6 +100,46 @@ class DynamoBasketStore:
                 return False
             raise
         return True
+
+    def reopen(self, basket: Basket) -> Basket | None:
+        """Store an ended basket that lives again and take its group's lease in one transaction; see the port.
+
+        :raises ConflictError: another writer was first.
+        """
+        saved = replace(basket, revision=basket.revision + 1)
+        unchanged = Condition(
+            "#revision = :revision AND #attempt < :attempt",
+            {":revision": n(basket.revision), ":attempt": n(basket.attempt)},
+        )
+        try:
+            self._table.transact(
+                f"reopen basket {saved.basket_id}",
+                [
+                    self._table.putting(_row(saved), unchanged),
+                    self._leasing(saved, saved.updated_ms, Condition("attribute_not_exists(#owner)", {})),
+                ],
+            )
+        except TransactionCancelledError as cancelled:
+            if cancelled.refused(0):
+                raise _conflict(basket) from cancelled
+            if cancelled.refused(1):
+                return None
+            raise
+        return saved
+
+    def _leasing(self, basket: Basket, now_ms: int, free: Condition) -> dict[str, object]:
+        """The part of a transaction that takes the group's lease."""
+        return self._table.updating(
+            _LEASE + basket.group_id,
+            "SET #owner = :owner, #state = :state, #updated_ms = :now, #mark_ms = if_not_exists(#mark_ms, :zero)",
+            free,
+            {
+                ":owner": s(basket.basket_id),
+                ":state": s(_LEASED),
+                ":now": n(now_ms),
+                ":zero": n(0),
+            },
+        )
 
     def in_states(self, states: Iterable[BasketState], limit: int) -> list[Basket]:
         """Rows in these states, least recently updated first."""

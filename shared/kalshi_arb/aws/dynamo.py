@@ -90,9 +90,14 @@ class TransactionCancelledError(StoreError):
         return self.reasons[position] == "ConditionalCheckFailed"
 
 
-class Table:
-    """One table with a single string key. Reads are strongly consistent unless they go through an index.
+Key = str | tuple[str, str]
+"""A string key, or the two of a table that has a sort key."""
 
+
+class Table:
+    """One table with a string key, or two. Reads are strongly consistent unless they go through a global index.
+
+    :param sort: the sort key of a table that has one
     :param sleep: waits for so many seconds
     :param jitter: a number from 0 to 1, drawn for every pause, so that writers who met do not meet again
     """
@@ -103,6 +108,7 @@ class Table:
         name: str,
         key: str,
         *,
+        sort: str = "",
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -111,6 +117,10 @@ class Table:
         self._jitter = jitter
         self.name = name
         self.key = key
+        self.sort = sort
+
+    def _of(self, key: Key) -> Item:
+        return {self.key: s(key)} if isinstance(key, str) else {self.key: s(key[0]), self.sort: s(key[1])}
 
     def get(self, key: str) -> Item | None:
         """One item, strongly read."""
@@ -119,15 +129,13 @@ class Table:
         item: Item | None = answer.get("Item")
         return item
 
-    def get_many(self, keys: Iterable[str]) -> list[Item]:
+    def get_many(self, keys: Iterable[Key]) -> list[Item]:
         """The items that exist, in no order, strongly read."""
         wanted = list(dict.fromkeys(keys))
         found: list[Item] = []
         for start in range(0, len(wanted), _BATCH_READ):
             chunk = wanted[start : start + _BATCH_READ]
-            pending: dict[str, Any] = {
-                self.name: {"Keys": [{self.key: s(key)} for key in chunk], "ConsistentRead": True}
-            }
+            pending: dict[str, Any] = {self.name: {"Keys": [self._of(key) for key in chunk], "ConsistentRead": True}}
             for attempt in range(_ATTEMPTS):
                 with translated(f"read from {self.name}"):
                     answer = self._client.batch_get_item(RequestItems=pending)
@@ -204,6 +212,24 @@ class Table:
             projection = ", ".join(f"#{name}" for name in attributes)
             arguments |= {"ProjectionExpression": projection, "ExpressionAttributeNames": names(projection)}
         yield from self._pages("scan", arguments)
+
+    def partition(self, value: str, above: Item | None = None, *, index: str = "") -> Iterator[Item]:
+        """The items of one partition in the order of their sort key, all pages, strongly read.
+
+        :param above: the sort key's name and the value that it must exceed
+        :param index: a local index to read them through
+        """
+        text, values = f"#{self.key} = :partition", {":partition": s(value)}
+        for name, least in (above or {}).items():
+            text, values = f"{text} AND #{name} > :above", values | {":above": least}
+        arguments: dict[str, Any] = {
+            "TableName": self.name,
+            "KeyConditionExpression": text,
+            "ExpressionAttributeNames": names(text),
+            "ExpressionAttributeValues": values,
+            "ConsistentRead": True,
+        }
+        yield from self._pages("query", arguments | ({"IndexName": index} if index else {}))
 
     def query(self, index: str, key: str, value: str, *, newest_first: bool, limit: int) -> Iterator[Item]:
         """At most ``limit`` items of an index whose partition key ``key`` is ``value``, over all its pages."""

@@ -50,6 +50,8 @@ class DynamoReservationStore:
         amounts: Mapping[str, int],
         limits: Mapping[str, int],
         returns: Mapping[str, int] | None = None,
+        *,
+        again: bool = False,
     ) -> tuple[str, ...]:
         """Add all ``amounts`` under their keys in one transaction if none exceeds its limit; see the port.
 
@@ -66,7 +68,7 @@ class DynamoReservationStore:
             held = _Held(self._table.get(_RECORD + basket_id))
             more = {key: amount - held.amounts.get(key, 0) for key, amount in amounts.items()}
             more = {key: amount for key, amount in more.items() if amount > 0 or key not in held.amounts}
-            if held.ending or not more:
+            if (held.ending and not again) or not more:
                 return ()
             after = {**held.amounts, **{key: amounts[key] for key in more}}
             record = self._table.putting(held.item(basket_id, after, ending=False), held.unchanged())

@@ -14,7 +14,6 @@ from kalshi_arb.aws.clients import Client, translated
 from kalshi_arb.aws.deployment import deployment_hash
 from kalshi_arb.aws.dynamo import Table
 from kalshi_arb.aws.functions import call_function
-from kalshi_arb.aws.groups import DynamoGroupStore
 from kalshi_arb.aws.journal import DynamoLedgerStore
 from kalshi_arb.aws.secrets import Vault
 from kalshi_arb.aws.status import DynamoStatusStore
@@ -47,23 +46,18 @@ class DeployedStack:
         """Its status table."""
         return DynamoStatusStore(Table(self.client("dynamodb"), self.output("StatusTable"), "component"))
 
-    def _table(self, output: str, key: str) -> Table:
-        return Table(self.client("dynamodb"), self.output(output), key)
+    def _table(self, output: str, key: str, sort: str = "") -> Table:
+        return Table(self.client("dynamodb"), self.output(output), key, sort=sort)
 
     @cached_property
     def ledger(self) -> DynamoLedgerStore:
         """Its journal."""
-        return DynamoLedgerStore(self._table("LedgerTable", "entry_id"), SystemClock())
+        return DynamoLedgerStore(self._table("LedgerTable", "chain", "place"), SystemClock())
 
     @cached_property
     def baskets(self) -> DynamoBasketStore:
         """Its basket rows."""
         return DynamoBasketStore(self._table("BasketsTable", "basket_id"))
-
-    @cached_property
-    def groups(self) -> DynamoGroupStore:
-        """Its accepted groups."""
-        return DynamoGroupStore(self._table("GroupsTable", "group_id"), self._table("GroupHistoryTable", "entry_id"))
 
     @cached_property
     def books(self) -> DynamoBookStore:

@@ -35,10 +35,10 @@ class Stores:
         self._settings = settings
         self._client = client
 
-    def _table(self, field: str, key: str) -> Any:
+    def _table(self, field: str, key: str, sort: str = "") -> Any:
         from kalshi_arb.aws.dynamo import Table
 
-        return Table(self._client("dynamodb"), self._settings.need(field), key)
+        return Table(self._client("dynamodb"), self._settings.need(field), key, sort=sort)
 
     @cached_property
     def books(self) -> BookStore:
@@ -74,7 +74,7 @@ class Stores:
         """The journal."""
         from kalshi_arb.aws.journal import DynamoLedgerStore
 
-        return DynamoLedgerStore(self._table("ledger_table", "entry_id"), SystemClock())
+        return DynamoLedgerStore(self._table("ledger_table", "chain", "place"), SystemClock())
 
     @cached_property
     def reservations(self) -> ReservationStore:
@@ -117,6 +117,13 @@ class Stores:
         from kalshi_arb.aws.queues import SqsQueue
 
         return SqsQueue(self._client("sqs"), self._settings.need("lifecycle_queue_url"))
+
+    @cached_property
+    def audits(self) -> Queue:
+        """From close to settlement."""
+        from kalshi_arb.aws.queues import SqsQueue
+
+        return SqsQueue(self._client("sqs"), self._settings.need("audits_queue_url"))
 
     @cached_property
     def workflow(self) -> Workflow:

@@ -13,6 +13,7 @@ import httpx
 
 from kalshi_arb.cli.local_state import RunState, is_alive, read_run_state
 from kalshi_arb.cli.options import folder_option, json_option
+from kalshi_arb.domain.money import cash_from_wire, dollars
 
 END_SECONDS = 20.0
 
@@ -62,7 +63,7 @@ def status_lines(state: RunState, health: Mapping[str, Any]) -> list[str]:
         f"{feed.get('books', 0)} books, {feed.get('stale_books', 0)} stale, {feed.get('gaps', 0)} gaps",
         f"groups      {_counts(groups)}",
         f"buying      {(health.get('trading') or {}).get('stopped') or 'allowed'}",
-        f"ledger      {_BALANCE.get(account.get('matches'), 'not compared yet')}",
+        f"ledger      {_BALANCE.get(account.get('matches'), 'not compared yet')}{_returned(account)}",
     ]
     for component, counters in sorted((health.get("counters") or {}).items()):
         lines.append(f"{component:<11} {_counts(counters)}")
@@ -71,6 +72,12 @@ def status_lines(state: RunState, health: Mapping[str, Any]) -> list[str]:
 
 
 _BALANCE: dict[object, str] = {True: "equals the exchange's account", False: "DIFFERS from the exchange's account"}
+
+
+def _returned(account: Mapping[str, Any]) -> str:
+    """What is in it only for a time; said where netting is on."""
+    amount = account.get("returned")
+    return "" if amount is None else f", {dollars(cash_from_wire(str(amount)))} of returned collateral in both"
 
 
 def _counts(counts: Mapping[str, Any]) -> str:

@@ -71,6 +71,7 @@ def check_exchange(access: ExchangeAccess) -> Iterator[Finding]:
             return
         yield _asked("scope", access, lambda: _scope(access, client))
         yield _asked("cash", access, lambda: _cash(client))
+        yield _asked("netting", access, lambda: _netting(client))
     yield _check_stream(access)
 
 
@@ -205,6 +206,20 @@ def _cash(client: RestClient) -> Finding:
     shards = KalshiTrading(client).balance()
     split = ", ".join(f"shard {shard} {dollars(cash)}" for shard, cash in sorted(shards.items()))
     return Finding("cash", True, f"{dollars(Cash(sum(shards.values())))} ({split or 'no shard'})")
+
+
+def _netting(client: RestClient) -> Finding:
+    """What the template's ``Netting`` must say for the books to agree with this account's."""
+    try:
+        rows = Membership(client).netting()
+    except RejectedError as error:
+        if error.status != httpx.codes.FORBIDDEN:
+            raise
+        return Finding("netting", True, "not shown to this key: it may be pinned to a subaccount")
+    on = sorted({row.subaccount_number for row in rows if row.enabled})
+    if not on:
+        return Finding("netting", True, "off, as the template's Netting is by default")
+    return Finding("netting", True, f"on (subaccount {', '.join(map(str, on))}): deploy with Netting=on")
 
 
 def _check_stream(access: ExchangeAccess) -> Finding:

@@ -11,8 +11,9 @@ from kalshi_arb import journal_view as view
 from kalshi_arb.cli.options import folder_option, json_option
 from kalshi_arb.cli.stack import stack_of, stack_option
 from kalshi_arb.domain.journal import JournalError
-from kalshi_arb.domain.money import cash_to_wire, dollars
+from kalshi_arb.domain.money import cash_from_wire, cash_to_wire, dollars
 from kalshi_arb.domain.portfolio import LedgerEntry, cash_change, net_positions
+from kalshi_arb.execution.audit import ACCOUNT, RETURNED
 from kalshi_arb.journal_view import By, Names
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def entries_of(stack: "DeployedStack") -> list[LedgerEntry]:
 
 
 def names_of(stack: "DeployedStack") -> Names:
-    """Events, families and dates from the stack's baskets and groups."""
-    return view.names_of(stack.baskets.recent(EVERY_ROW), stack.groups.all())
+    """Events, families and dates from the stack's baskets."""
+    return view.names_of(stack.baskets.recent(EVERY_ROW))
 
 
 def _day(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
@@ -54,15 +55,21 @@ def journal() -> None:
 @folder_option
 @json_option
 def verify_command(stack: str | None, folder: Path, as_json: bool) -> None:
-    """Check every record, chain and daily anchor; name each place that is not what was written. Exit code 1 then."""
-    count, found = view.damages(stack_of(stack, folder).ledger)
+    """Check every record, chain and daily anchor, and the state carried forward from them; name each place that is not
+    what was written. Exit code 1 then."""
+    ledger = stack_of(stack, folder).ledger
+    count, found = view.damages(ledger)
+    carried = "" if found else view.carried_problem(ledger)
     if as_json:
-        click.echo(json.dumps({"records": count, "damages": [str(damage) for damage in found]}))
+        damages = [str(damage) for damage in found]
+        click.echo(json.dumps({"records": count, "damages": damages, "carried_forward": carried or "whole"}))
     else:
         for damage in found:
             click.echo(f"DAMAGED  {damage}")
+        if carried:
+            click.echo(f"CARRIED  {carried}; `kalshi-arb journal repair` makes the state anew from the journal")
         click.echo(f"{count} records, {len(found)} damaged places" if found else f"{count} records, whole")
-    if found:
+    if found or carried:
         raise click.exceptions.Exit(1)
 
 
@@ -109,7 +116,7 @@ def repair(stack: str | None, folder: Path, as_json: bool) -> None:
         return
     for line in differences:
         click.echo(line)
-    click.echo(f"{len(differences)} differences, {answer['recorded']} entries recorded")
+    click.echo(f"{answer['found']} differences, {answer['recorded']} entries recorded")
 
 
 @click.command()
@@ -118,14 +125,19 @@ def repair(stack: str | None, folder: Path, as_json: bool) -> None:
 @folder_option
 @json_option
 def positions(by: str, stack: str | None, folder: Path, as_json: bool) -> None:
-    """What is held, what it cost, what it would bring now (before fees), and when it should pay."""
+    """What is held, what it cost, what it would bring now (before fees), and when it should pay; with netting on also
+    how much of what it cost has come back already."""
     found = stack_of(stack, folder)
     rows = entries_of(found)
     lines = view.positions(rows, By(by), names_of(found), found.books.get(sorted(net_positions(rows))))
+    returned = (found.status.get(ACCOUNT) or {}).get(RETURNED)
     if as_json:
-        click.echo(json.dumps({"positions": [view.line_json(line) for line in lines]}))
+        back = {} if returned is None else {RETURNED: returned}
+        click.echo(json.dumps({"positions": [view.line_json(line) for line in lines], **back}))
         return
     click.echo("\n".join(view.line_text(line) for line in lines) or "nothing is held")
+    if returned is not None:
+        click.echo(f"{dollars(cash_from_wire(str(returned)))} of it had come back as collateral at the last comparison")
 
 
 @click.command()

@@ -64,7 +64,7 @@ def report(
     now_ms = SystemClock().now_ms()
     period = day or span or Period(day_of(now_ms), day_of(now_ms))
     entries, baskets = entries_of(found), found.baskets.recent(EVERY_ROW)
-    names = names_of(baskets, found.groups.all())
+    names = names_of(baskets)
     proposals = proposals_of(found.status.get(RELEASE))
     made = make(entries, baskets, names, period, mode=found.mode, now_ms=now_ms, proposals=proposals)
     if table is not None:

@@ -168,7 +168,7 @@ class Detector:
         for opportunity_id in order:
             place, one = proved[opportunity_id]
             try:
-                results[place] = self._start(one.found, one.books_ms, one.now_ms)
+                results[place] = self._start(one)
             except KalshiArbError as error:
                 results[place] = error
         for result in results.values():
@@ -253,9 +253,10 @@ class Detector:
                 levels[key] = min(size, levels.get(key, size))
         return allocate(claims, {**self._free(claims), **levels}, seconds=_ALLOCATION_SECONDS)
 
-    def _start(self, found: Opportunity, books_ms: int, now_ms: int) -> Handled:
-        basket = propose_basket(found, self._mode, now_ms)
-        if not self._baskets.create(basket, books_ms):
+    def _start(self, one: "_Proved") -> Handled:
+        found = one.found
+        basket = propose_basket(found, one.group.family.value, self._mode, one.now_ms)
+        if not self._baskets.create(basket, one.books_ms):
             row = self._baskets.get(basket.basket_id)
             if row is None:
                 return Handled(GROUP_BUSY, found.opportunity_id)
@@ -264,7 +265,7 @@ class Detector:
             # An earlier delivery stored the row; whether it also started the workflow, the workflow's name tells.
         started = self._workflow.start(basket.basket_id, _FIRST_ATTEMPT)
         # Its id makes a repeated alert harmless; one that was lost with a dying process is made up for here.
-        self._notifier.publish(self._alert(found, basket, now_ms))
+        self._notifier.publish(self._alert(found, basket, one.now_ms))
         return Handled(STARTED if started else DUPLICATE, found.opportunity_id, basket.basket_id)
 
     def _alert(self, found: Opportunity, basket: Basket, now_ms: int) -> Alert:

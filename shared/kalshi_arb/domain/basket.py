@@ -4,7 +4,9 @@ PROPOSED --> RESERVED --> EXECUTING --> LOCK ------> SETTLED
     |            |          |    \\---> HELD ------> SETTLED
     |            |          |     \\--> FLAT
     |            |          v
-    |            |      UNWINDING ----> FLAT | HELD
+    |            |      UNWINDING ----> FLAT | HELD | LOCK (an early sale that sold nothing)
+    |            |          ^
+    |            |          \\-- LOCK | HELD (an early sale, :class:`Releasing`)
     \\----> REFUSED <-----/ (nothing was sent)
 """
 
@@ -40,9 +42,9 @@ _EDGES: dict[BasketState, frozenset[BasketState]] = {
     BasketState.EXECUTING: frozenset(
         {BasketState.EXECUTING, BasketState.UNWINDING, BasketState.LOCK, BasketState.FLAT, BasketState.HELD}
     ),
-    BasketState.UNWINDING: frozenset({BasketState.UNWINDING, BasketState.FLAT, BasketState.HELD}),
-    BasketState.LOCK: frozenset({BasketState.SETTLED}),
-    BasketState.HELD: frozenset({BasketState.SETTLED}),
+    BasketState.UNWINDING: frozenset({BasketState.UNWINDING, BasketState.FLAT, BasketState.HELD, BasketState.LOCK}),
+    BasketState.LOCK: frozenset({BasketState.SETTLED, BasketState.UNWINDING}),
+    BasketState.HELD: frozenset({BasketState.SETTLED, BasketState.UNWINDING}),
     BasketState.FLAT: frozenset(),
     BasketState.REFUSED: frozenset(),
     BasketState.SETTLED: frozenset(),
@@ -127,11 +129,15 @@ class BasketOrder:
 
 @dataclass(frozen=True, slots=True)
 class LegTerms:
-    """What trading a leg's market costs and needs, as it was when the basket was accepted."""
+    """What trading a leg's market costs and needs, as it was when the basket was accepted.
+
+    ``paid_by_ms`` is when it should have been paid (UTC milliseconds), None where its listing does not say.
+    """
 
     grid: PriceGrid
     fees: FeeSchedule
     shard: int
+    paid_by_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +165,35 @@ class PreSendBound:
 
 
 @dataclass(frozen=True, slots=True)
+class Releasing:
+    """The early sale of a basket that had ended; of several the last. All that pricing it again takes is in it, so
+    that nothing that changes elsewhere can strand it.
+
+    :param number: counts the basket's early sales from 1
+    :param counts: what to sell of each leg (1e-2 contracts)
+    :param wave: the first wave that is part of it
+    :param started_ms: when it was decided (UTC milliseconds)
+    :param cash: what its purchases of the other outcomes cost at most, as pairs of shard and amount (1e-6 dollars)
+    :param least: how much better than holding it has to be when it is sent (1e-6 dollars)
+    :param yearly: the cost of capital in millionths a year
+    :param paid_ms: when the last market should have paid (UTC milliseconds), None where that is not known
+    """
+
+    number: int
+    counts: tuple[Count, ...]
+    wave: int
+    started_ms: int
+    cash: tuple[tuple[int, Cash], ...]
+    least: Cash
+    yearly: int
+    paid_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Basket:
     """The row. ``revision`` is the optimistic lock, ``attempt`` the fence: an older attempt may write nothing.
+
+    ``family`` is the kind of its group, kept because the basket outlives the group.
 
     ``waves`` lists, wave by wave, the legs that are sent together. ``expected_profit`` is the worst state at limit
     prices and highest fees before anything was sent; ``exposure_bound`` the largest loss over every way the orders
@@ -175,12 +208,14 @@ class Basket:
     ``bound`` is what was computed before anything was sent, and ``exposure_bound`` its ``loss``: limits and assertions
     compare with that one. ``findings`` are all reasons of a refusal; ``reason`` is the first one's code. ``turns``
     counts the assessments of this attempt, and starts again with the next one: it bounds the state machine's loop.
+    ``release`` is set from an early sale on, also after it.
     """
 
     basket_id: str
     opportunity_id: str
     group_id: str
     event_ticker: str
+    family: str
     mode: str
     state: BasketState
     attempt: int
@@ -205,6 +240,7 @@ class Basket:
     bound: PreSendBound | None = None
     findings: tuple[Finding, ...] = ()
     turns: int = 0
+    release: Releasing | None = None
 
     def planned_orders(self) -> tuple[BasketOrder, ...]:
         """Orders that are decided but not sent."""
@@ -229,6 +265,12 @@ class Basket:
             if order.leg == leg:
                 total += -order.filled if order.purpose is Purpose.UNWIND else order.filled
         return Count(total)
+
+    def release_orders(self) -> tuple[BasketOrder, ...]:
+        """The orders since its early sale began; none before there was one."""
+        if self.release is None:
+            return ()
+        return tuple(order for order in self.orders if order.wave >= self.release.wave)
 
     def last_fill_ms(self) -> int | None:
         """When the last of its booked fills happened, by the exchange's clock (UTC milliseconds)."""

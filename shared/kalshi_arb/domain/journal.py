@@ -88,18 +88,31 @@ def seal_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def fields_of(record: Record) -> list[Any]:
+    """A record as plain values in a fixed order."""
+    entry = record.entry
+    return [
+        _VERSION, record.chain, record.number, record.previous, record.written_ms,
+        entry.entry_id, entry.kind.value, entry.basket_id, entry.ticker,
+        None if entry.outcome is None else entry.outcome.value,
+        entry.count, entry.price, entry.fee, entry.cash, entry.created_ms, entry.shard, entry.reference, entry.note,
+    ]  # fmt: skip
+
+
+def record_of(fields: Sequence[Any]) -> Record:
+    """The record of the values that :func:`fields_of` gives."""
+    (chain, number, previous, written_ms, entry_id, kind, basket_id, ticker, outcome, count, price, fee, cash,
+     created_ms, shard, reference, note) = fields[1:]  # fmt: skip
+    entry = LedgerEntry(
+        entry_id, EntryKind(kind), basket_id, ticker, None if outcome is None else Outcome(outcome), Count(count),
+        Price(price), Cash(fee), Cash(cash), created_ms, shard, reference, note,
+    )  # fmt: skip
+    return Record(chain, number, previous, written_ms, entry)
+
+
 def canonical(record: Record) -> str:
     """The one way to write a record: JSON without spaces, ASCII only, all fields in a fixed order."""
-    entry = record.entry
-    return json.dumps(
-        [
-            _VERSION, record.chain, record.number, record.previous, record.written_ms,
-            entry.entry_id, entry.kind.value, entry.basket_id, entry.ticker,
-            None if entry.outcome is None else entry.outcome.value,
-            entry.count, entry.price, entry.fee, entry.cash, entry.created_ms, entry.shard, entry.reference, entry.note,
-        ],
-        separators=(",", ":"),
-    )  # fmt: skip
+    return json.dumps(fields_of(record), separators=(",", ":"))
 
 
 def opened(text: str) -> Record:
@@ -111,13 +124,7 @@ def opened(text: str) -> Record:
         fields: list[Any] = json.loads(text)
         if not isinstance(fields, list) or len(fields) != _FIELDS or fields[0] != _VERSION:
             raise JournalError(f"no journal record of version {_VERSION}: {text[:80]}")
-        (chain, number, previous, written_ms, entry_id, kind, basket_id, ticker, outcome, count, price, fee, cash,
-         created_ms, shard, reference, note) = fields[1:]  # fmt: skip
-        entry = LedgerEntry(
-            entry_id, EntryKind(kind), basket_id, ticker, None if outcome is None else Outcome(outcome), Count(count),
-            Price(price), Cash(fee), Cash(cash), created_ms, shard, reference, note,
-        )  # fmt: skip
-        record = Record(chain, number, previous, written_ms, entry)
+        record = record_of(fields)
         if canonical(record) != text:
             raise JournalError(f"not written canonically: {text[:80]}")
     except (ValueError, TypeError) as error:

@@ -104,8 +104,8 @@ class LedgerEntry:
     For a fill: ``count`` of ``outcome`` bought at ``price`` plus ``fee``. For a settlement: ``price`` is the payout of
     one YES, ``cash`` what was paid, and ``fee`` what the exchange kept of a payout finer than the account's balance
     grid. ``cash`` is the signed change of the balance of ``shard`` without the dollar that the exchange frees for every
-    YES and NO held together; :func:`cash_change` adds those. ``reference`` names what the entry is about: the voided
-    or corrected entry, a decision's certificate, an anchor's hash. ``note`` is for people.
+    YES and NO held together; :func:`cash_change` adds those. ``reference`` names what the entry is about: the order
+    of a fill, the voided or corrected entry, a decision's certificate, an anchor's hash. ``note`` is for people.
     """
 
     entry_id: str
@@ -128,7 +128,7 @@ def fill_entry(fill: Fill, basket_id: str, note: str = "") -> LedgerEntry:
     cash = Cash(-notional(fill.price, fill.count) - fill.fee)
     return LedgerEntry(
         f"fill-{fill.trade_id}-{fill.order_id}", EntryKind.FILL, basket_id, fill.ticker, fill.outcome,
-        fill.count, fill.price, fill.fee, cash, fill.created_ms, fill.shard, note=note,
+        fill.count, fill.price, fill.fee, cash, fill.created_ms, fill.shard, fill.order_id, note,
     )  # fmt: skip
 
 
@@ -211,13 +211,20 @@ def fee_entry(entry: LedgerEntry, booked: Cash, charged: Cash, now_ms: int, note
 def decision_entry(what: str, basket_id: str, certificate: str, note: str, now_ms: int) -> LedgerEntry:
     """Something that was decided about a basket, once.
 
-    :param what: accepted, end or settled
+    :param what: accepted, refused, end or settled
     :param certificate: seal of the certificate that the basket rests on
     """
     return LedgerEntry(
         f"{what}-{basket_id}", EntryKind.DECISION, basket_id, "", None, Count(0), Price(0), Cash(0), Cash(0), now_ms,
         reference=certificate, note=note,
     )  # fmt: skip
+
+
+def refusal_code(entry: LedgerEntry) -> str | None:
+    """The code of the first reason why a basket was refused, where that is what an entry tells."""
+    if entry.kind is not EntryKind.DECISION or not entry.entry_id.startswith("refused-"):
+        return None
+    return entry.note.partition(":")[0]
 
 
 def effective(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:

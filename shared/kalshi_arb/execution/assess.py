@@ -20,20 +20,32 @@ from kalshi_arb.domain.basket import (
     Basket,
     BasketOrder,
     BasketState,
+    Finding,
     OrderState,
     Purpose,
 )
 from kalshi_arb.domain.errors import ExchangeError, StoreError
 from kalshi_arb.domain.money import Count
 from kalshi_arb.domain.portfolio import net_positions
+from kalshi_arb.execution.catching_up import caught_up
 from kalshi_arb.execution.conflicts import undisturbed
 from kalshi_arb.execution.control import buying_stopped, orders_forbidden
-from kalshi_arb.execution.ending import decided
+from kalshi_arb.execution.ending import EXPIRED, decided
 from kalshi_arb.execution.exposure import basket_worst_cash
-from kalshi_arb.execution.machine import BUYING, Decision, End, Send, Wait, decide, decide_without_books
+from kalshi_arb.execution.machine import (
+    BUYING,
+    Decision,
+    End,
+    Send,
+    Wait,
+    decide,
+    decide_without_books,
+    starts_release,
+)
 from kalshi_arb.execution.plan import UNDELIVERED, withdraw
 from kalshi_arb.execution.policy import ExecutionPolicy
 from kalshi_arb.execution.reconcile import book, first_sent, is_unbooked, resolve, unseen
+from kalshi_arb.execution.running import RunningJournal
 from kalshi_arb.kalshi.answers import is_kill
 from kalshi_arb.ports import (
     Alert,
@@ -93,6 +105,7 @@ class Assessor:
     ) -> None:
         self._baskets = baskets
         self._ledger = ledger
+        self._journal = RunningJournal(ledger, clock)
         self._trading = trading
         self._market_data = market_data
         self._status = status
@@ -117,20 +130,27 @@ class Assessor:
         if before.attempt != attempt or before.state in ENDED_STATES or before.ending is not None:
             return Assessment(Action.CLOSE, before.state, before.turns)
         row = replace(before, turns=before.turns + 1)
+        if row.attempt > 1 and row.terms:
+            try:
+                row = caught_up(row, self._trading)
+            except ExchangeError:
+                return self._wait_for_exchange(before, row)
         now = self._clock.now_ms()
         stop = buying_stopped(self._status, now, row.mode)
         if self._is_still_to_send(row, wave, stop, now):
             return self._send(self._save(before, row))
         row = withdraw(row, wave)
         if row.state in (BasketState.PROPOSED, BasketState.RESERVED):
-            why = stop.partition(":")[0] if stop is not None else UNDELIVERED if _is_undelivered(row) else "expired"
-            return self._decide_end(before, row, End(BasketState.REFUSED, why))
+            why = _why_nothing_was_sent(row, stop)
+            return self._decide_end(before, replace(row, findings=(why,)), End(BasketState.REFUSED, why.code))
         try:
             row = self._account(row)
             self._note(row)
             if row.has_open_orders() or any(is_unbooked(order) for order in row.orders):
                 return self._wait_for_exchange(before, row)
-            decision = self._decide(row, stopped=stop is not None or _is_undelivered(row))
+            # What was not delivered when the basket entered keeps nobody from selling what it holds.
+            stopped = stop is not None or (row.release is None and _is_undelivered(row))
+            decision = self._decide(row, stopped=stopped)
             if isinstance(decision, End) and not self._is_seen(row):
                 return self._wait_for_exchange(before, row)
         except ExchangeError:
@@ -142,7 +162,8 @@ class Assessor:
         planned = row.planned_orders()
         if not planned or row.has_open_orders() or any(order.wave <= wave for order in planned):
             return False
-        if stop is not None and any(order.purpose in BUYING for order in planned):
+        optional = any(order.purpose in BUYING for order in planned) or starts_release(row, planned[0].wave)
+        if stop is not None and optional:
             return False
         return all(now_ms - order.planned_ms <= self._policy.plan_fresh_ms for order in planned)
 
@@ -187,7 +208,7 @@ class Assessor:
         if not orders:
             return {}
         # The ledger first: what is filled in between looks like a difference, which errs on the safe side.
-        own = net_positions(self._ledger.all())
+        own = net_positions(self._journal.entries())
         theirs = self._trading.positions()
         tickers = {order.request.ticker for order in orders}
         return {ticker: Count(theirs.get(ticker, 0) - own.get(ticker, 0)) for ticker in tickers}
@@ -206,7 +227,8 @@ class Assessor:
         row = self._save(before, row)
         unsettled = [order for order in row.orders if order.state in OPEN_ORDER_STATES or is_unbooked(order)]
         sent = [order.sent_ms for order in (unsettled or row.orders) if order.sent_ms is not None]
-        elapsed = now - max(sent, default=row.created_ms)
+        begun = row.created_ms if row.release is None else row.release.started_ms
+        elapsed = now - max(*sent, begun)
         if elapsed <= self._policy.stuck_after_ms:
             seconds = min(self._policy.longest_wait_s, 1 + elapsed // 5_000)
             return Assessment(Action.WAIT, row.state, row.turns, wait_seconds=seconds)
@@ -262,6 +284,16 @@ class Assessor:
         changes = {name: change for name, change in changes.items() if change}
         if changes:
             self._status.count("execution", changes)
+
+
+def _why_nothing_was_sent(row: Basket, stop: str | None) -> Finding:
+    """The one finding of a basket that was accepted and then sent no order."""
+    if stop is not None:
+        code, _, text = stop.partition(": ")
+        return Finding(code, text)
+    if _is_undelivered(row):
+        return Finding(UNDELIVERED, "whoever was to send its first orders could not be called, or died before it did")
+    return Finding(EXPIRED, "its first orders were not sent while their plan was fresh")
 
 
 def _is_undelivered(row: Basket) -> bool:

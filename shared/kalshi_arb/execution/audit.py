@@ -1,8 +1,9 @@
 """Holds our books against the exchange's account: orders, fills, payments, cash by shard, positions and fees.
 
-Only at a moment when nothing of ours moves, and a difference counts only when two runs in a row find the same one: a
-single one can be a read between two movements. Then it stops new baskets through the breaker and tells a person. It is
-repaired by recording what the exchange says, as entries of the journal that everybody can see.
+On schedule, and soon after each basket. Only at a moment when nothing of ours moves, and a difference counts only when
+every run in a row finds the same one for longer than reads trail: a single one can be a read between two movements, and
+two runs may be under way at once. Then it stops new baskets through the breaker and tells a person. It is repaired by
+recording what the exchange says, as entries of the journal that everybody can see.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.basket import LIVE_STATES, OPEN_ORDER_STATES
+from kalshi_arb.domain.collateral import EventCollateral, no_tickers, returned_by_shard
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.money import Cash, Count, cash_to_wire, count_from_wire, count_to_wire
 from kalshi_arb.domain.portfolio import (
@@ -22,15 +24,30 @@ from kalshi_arb.domain.portfolio import (
     net_positions,
     opening_position,
 )
-from kalshi_arb.execution.differences import Difference, KnownOrder, Told, differences
+from kalshi_arb.execution.difference_lines import difference_lines
+from kalshi_arb.execution.differences import Difference, DifferenceKind, KnownOrder, Told, differences, noted
 from kalshi_arb.execution.reconcile import is_unbooked
-from kalshi_arb.ports import AccountReads, Alert, AlertKind, BasketStore, LedgerStore, Notifier, StatusStore
+from kalshi_arb.execution.running import RunningJournal
+from kalshi_arb.ports import (
+    AccountReads,
+    Alert,
+    AlertKind,
+    BasketStore,
+    CollateralReads,
+    LedgerStore,
+    Notifier,
+    StatusStore,
+)
 from kalshi_arb.risk.breaker import Breaker, Cause
 
 ACCOUNT = "account"
 """Status component of the last comparison."""
+RETURNED = "returned"
+"""Field of it: collateral that has come back and is in both sums (dollars); only where netting is on."""
 FEED = "feed"
 """Component whose status holds what the private channels told."""
+OPENED = "opened"
+"""The entry that says that everything the account held when the journal began is recorded."""
 WINDOW_MS = 48 * 3_600_000
 """How far back single orders and fills are compared on schedule; what is older shows in cash and positions."""
 
@@ -56,6 +73,7 @@ class Auditor:
     """Runs on a schedule, and when a person repairs.
 
     :param window_ms: see ``WINDOW_MS``
+    :param collateral: what events give back; None where nothing ever comes back, since netting is off
     """
 
     def __init__(
@@ -70,9 +88,11 @@ class Auditor:
         clock: Clock,
         mode: str,
         window_ms: int = WINDOW_MS,
+        collateral: CollateralReads | None = None,
     ) -> None:
         self._baskets = baskets
         self._ledger = ledger
+        self._journal = RunningJournal(ledger, clock)
         self._account = account
         self._status = status
         self._notifier = notifier
@@ -80,35 +100,52 @@ class Auditor:
         self._clock = clock
         self._mode = mode
         self._window_ms = window_ms
+        self._collateral = collateral
 
-    def run(self) -> list[Difference] | None:
+    def run(self, *, payments_booked: bool = True) -> list[Difference] | None:
         """Compare and record the outcome; None when something moved, so that nothing could be compared.
 
+        :param payments_booked: False where nobody has just looked for payments to book: one that is not in the journal
+            yet is then such a movement
         :raises ExchangeError: the exchange could not be read; nothing is concluded.
         """
+        began_ms = self._clock.now_ms()
         stream = _stream_positions(self._status.get(FEED))
         reading = self._read(self._window_ms)
         last = self._status.get(ACCOUNT) or {}
         if reading is None:
-            self._watch_silence(last.get("checked_ms"))
+            self._watch_silence(last)
+            return None
+        if not payments_booked and any(one.kind is DifferenceKind.SETTLEMENT for one in reading.found):
             return None
         problem = "; ".join(map(str, reading.found))
         contradiction = _contradiction(stream, reading.told.positions, net_positions(reading.entries))
+        now = self._clock.now_ms()
+        suspected_ms = _since(last, "suspicion_id", _name(problem), now)
+        stream_suspected_ms = _since(last, "stream_suspicion", contradiction, now)
+        events = reading.told.collateral
+        returned = sum(returned_by_shard(reading.entries, events or {}).values())
         self._status.put(
             ACCOUNT,
             {
                 "balance": cash_to_wire(Cash(sum(reading.told.cash.values()))),
-                "ledger": cash_to_wire(Cash(sum(cash_by_shard(reading.entries).values()))),
+                "ledger": cash_to_wire(Cash(sum(cash_by_shard(reading.entries).values()) + returned)),
+                **({} if events is None else {RETURNED: cash_to_wire(Cash(returned))}),
                 "matches": not problem,
-                "suspicion": problem,
+                "suspicion": _shortly(reading.found),
+                "suspicion_id": _name(problem),
+                "suspicion_id_ms": suspected_ms,
                 "stream_suspicion": contradiction,
-                "checked_ms": self._clock.now_ms(),
+                "stream_suspicion_ms": stream_suspected_ms,
+                "checked_ms": now,
             },
         )
-        if problem and last.get("suspicion") == problem:
+        # What was first seen then may have been a movement under way; what is read from now on is not.
+        settled_ms = began_ms - _READ_LAG_MS
+        if problem and suspected_ms <= settled_ms:
             self._breaker.note(Cause.DIFFERENCES, _name(problem))
             self._tell("mismatch", "The journal does not match the exchange", problem, _listed(reading.found))
-        if contradiction and last.get("stream_suspicion") == contradiction:
+        if contradiction and stream_suspected_ms <= settled_ms:
             self._tell(
                 "stream_mismatch", "The stream and the reads of the exchange differ", contradiction, contradiction
             )
@@ -124,18 +161,28 @@ class Auditor:
         if reading is None:
             return None
         self._ledger.append([entry for difference in reading.found for entry in difference.repair])
+        self._journal.renew()
         return reading.found
 
     # Reading
 
+    def _entries(self, window_ms: int | None) -> list[LedgerEntry]:
+        """What a comparison that looks back so far has to know; all of it, where it looks back to the beginning."""
+        return self._ledger.all() if window_ms is None else self._journal.entries()
+
     def _read(self, window_ms: int | None) -> _Reading | None:
-        entries = self._ledger.all()
+        entries = self._entries(window_ms)
         before = self._quiet_mark(entries)
         if before is None:
             return None
         cash, positions = self._account.balance(), self._account.positions()
-        entries = self._opened(entries, cash, positions)
-        opened_ms = min(entry.created_ms for entry in entries if entry.kind is EntryKind.OPENING)
+        events = self._events(entries, positions)
+        if not any(entry.entry_id == OPENED for entry in entries):
+            # What the journal begins with is never compared again: nothing may have moved while it was read.
+            if self._quiet_mark(self._entries(window_ms)) != before:
+                return None
+            entries = self._opened(entries, cash, positions, events or {})
+        opened_ms = next(entry.created_ms for entry in entries if entry.entry_id == OPENED)
         since_ms = opened_ms if window_ms is None else max(opened_ms, self._clock.now_ms() - window_ms)
         told = Told(
             since_ms,
@@ -144,33 +191,51 @@ class Auditor:
             self._account.settlements(since_ms),
             cash,
             positions,
+            events,
         )
         found = differences(entries, told, self._own_orders(told.orders), self._clock.now_ms())
-        return None if self._quiet_mark(self._ledger.all()) != before else _Reading(entries, told, found)
+        return None if self._quiet_mark(self._entries(window_ms)) != before else _Reading(entries, told, found)
+
+    def _events(
+        self, entries: list[LedgerEntry], positions: Mapping[str, Count]
+    ) -> Mapping[str, EventCollateral] | None:
+        """The events of every market of which either side holds NO; None where nothing ever comes back."""
+        if self._collateral is None:
+            return None
+        tickers = sorted({*no_tickers(net_positions(entries)), *no_tickers(positions)})
+        return self._collateral.collateral(tickers) if tickers else {}
 
     def _opened(
-        self, entries: list[LedgerEntry], cash: Mapping[int, Cash], positions: Mapping[str, Count]
+        self,
+        entries: list[LedgerEntry],
+        cash: Mapping[int, Cash],
+        positions: Mapping[str, Count],
+        events: Mapping[str, EventCollateral],
     ) -> list[LedgerEntry]:
-        """The journal. At the first comparison it gets what the account held beside what we know ourselves."""
-        if any(entry.kind is EntryKind.OPENING for entry in entries):
-            return entries
+        """The journal, which at the first comparison gets what the account held beside what we know ourselves. One
+        that got a part of it gets the rest."""
         now = self._clock.now_ms()
-        own, held = cash_by_shard(entries), net_positions(entries)
+        ours = [entry for entry in entries if entry.kind is not EntryKind.OPENING]
+        held = net_positions(ours)
+        found = [
+            opening_position(ticker, Count(positions.get(ticker, 0) - held.get(ticker, 0)), now)
+            for ticker in sorted(positions.keys() | held.keys())
+            if positions.get(ticker, 0) != held.get(ticker, 0)
+        ]
+        own, back = cash_by_shard([*ours, *found]), returned_by_shard([*ours, *found], events)
         self._ledger.append(
             [
                 cash_entry(
-                    EntryKind.OPENING, f"opening-cash-{shard}", shard, Cash(amount - own.get(shard, 0)), now,
-                    "cash when the journal began",
+                    EntryKind.OPENING, f"opening-cash-{shard}", shard,
+                    Cash(amount - own.get(shard, 0) - back.get(shard, 0)), now, "cash when the journal began",
                 )
                 for shard, amount in sorted(cash.items())
             ]
-            + [
-                opening_position(ticker, Count(count - held.get(ticker, 0)), now)
-                for ticker, count in sorted(positions.items())
-                if count != held.get(ticker, 0)
-            ]
+            + found
         )  # fmt: skip
-        return self._ledger.all()
+        # Only when all of it is there.
+        self._ledger.append([noted(OPENED, "", now, "the journal began with what the account held")])
+        return self._journal.entries()
 
     def _own_orders(self, orders: Iterable[AccountOrder]) -> dict[str, KnownOrder]:
         """Those of these orders that a basket's row holds, by client order id."""
@@ -195,19 +260,22 @@ class Auditor:
         last_ms = max((entry.created_ms for entry in moved), default=0)
         if self._account.user_data_ms() < last_ms + _READ_LAG_MS:
             return None
-        return (len(moved), *((row.basket_id, row.revision) for row in live))
+        return (frozenset(entry.entry_id for entry in moved), *((row.basket_id, row.revision) for row in live))
 
     # Telling
 
-    def _watch_silence(self, checked_ms: object) -> None:
-        """Baskets that follow each other without a pause must not keep the books from being compared unseen."""
-        silent_ms = self._clock.now_ms() - checked_ms if isinstance(checked_ms, int) else 0
-        if silent_ms > LONGEST_SILENCE_MS:
+    def _watch_silence(self, last: Mapping[str, object]) -> None:
+        """Baskets that follow each other without a pause must not keep the books from being compared unseen. The next
+        comparison begins a new account, without the moment from which something moved."""
+        now, since_ms = self._clock.now_ms(), last.get("moving_since_ms")
+        if not isinstance(since_ms, int):
+            self._status.put(ACCOUNT, {**last, "moving_since_ms": now})
+        elif (silent_ms := now - since_ms) > LONGEST_SILENCE_MS:
             text = (
                 f"For {silent_ms // 60_000} minutes orders or reads of the exchange never came to rest, so the journal "
                 "could not be compared. See `kalshi-arb status`; `kalshi-arb stop` makes it quiet."
             )
-            self._tell("uncompared", "The journal has not been compared with the exchange", str(checked_ms), text)
+            self._tell("uncompared", "The journal has not been compared with the exchange", str(since_ms), text)
 
     def _tell(self, counter: str, title: str, problem: str, text: str) -> None:
         self._status.count("settlement", {counter: 1})
@@ -227,16 +295,28 @@ def _name(problem: str) -> str:
     return hashlib.sha256(problem.encode()).hexdigest()[:16]
 
 
+def _since(last: Mapping[str, object], key: str, found: str, now_ms: int) -> int:
+    """Since when every run has found this (UTC milliseconds): now, unless the last one did."""
+    since_ms = last.get(f"{key}_ms")
+    return since_ms if last.get(key) == found and isinstance(since_ms, int) else now_ms
+
+
+def _shortly(found: Sequence[Difference]) -> str:
+    """The differences for a person, as many as can be read."""
+    told = difference_lines(found)
+    more = [f"and {len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
+    return "; ".join(told[:_MOST_TOLD] + more)
+
+
 def _listed(found: Sequence[Difference]) -> str:
     """The differences for a person, with what to do."""
-    more = f"; and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
     lost = [difference for difference in found if not difference.repair]
     todo = (
         "Nothing new is bought. Find out why, then record what the exchange says with `kalshi-arb journal repair`"
         + (f"; {len(lost)} of them need a person first" if lost else "")
         + "."
     )
-    return f"{'; '.join(map(str, found[:_MOST_TOLD]))}{more}. {todo}"
+    return f"{_shortly(found)}. {todo}"
 
 
 def _stream_positions(feed: Mapping[str, object] | None) -> dict[str, Count]:

@@ -2,24 +2,30 @@
 
 It neither asks nor tells the exchange anything, so nothing that goes wrong there can keep a basket from its end. In
 this order, each step repeatable: record, release, notify, end the row. A crash in between leaves a live row whose end
-is decided; the sweeper's next attempt finishes it here.
+is decided; the sweeper's next attempt finishes it here. Only then the comparison of the books with the exchange is
+asked for: what keeps that from being asked keeps nothing else, and the schedule compares anyway.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState
 from kalshi_arb.domain.errors import StoreError, TransitionError
-from kalshi_arb.domain.money import dollars
-from kalshi_arb.domain.portfolio import decision_entry
 from kalshi_arb.execution.conflicts import undisturbed
 from kalshi_arb.execution.ending import Ending
-from kalshi_arb.ports import BasketStore, LedgerStore, Notifier, ReservationStore, StatusStore
+from kalshi_arb.execution.exposure import basket_worst_cash
+from kalshi_arb.ports import BasketStore, LedgerStore, Notifier, Queue, ReservationStore, StatusStore
 from kalshi_arb.risk.breaker import Breaker, Cause
+from kalshi_arb.schemas import AuditRequest, encode
 
 
 class Closer:
-    """Tasks Close and HandOver of a basket's state machine. Repeating them changes nothing."""
+    """Tasks Close and HandOver of a basket's state machine. Repeating them changes nothing.
+
+    :param audits: where a comparison with the exchange is asked for after a basket that sent orders
+    :param write_problem: takes one line about what went wrong and kept nothing from its end
+    """
 
     def __init__(
         self,
@@ -27,17 +33,22 @@ class Closer:
         baskets: BasketStore,
         ledger: LedgerStore,
         reservations: ReservationStore,
+        audits: Queue,
         status: StatusStore,
         notifier: Notifier,
         breaker: Breaker,
         clock: Clock,
+        write_problem: Callable[[str], None],
     ) -> None:
         self._baskets = baskets
-        self._ledger = ledger
+        self._audits = audits
         self._status = status
         self._breaker = breaker
         self._clock = clock
-        self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
+        self._write_problem = write_problem
+        self._ending = Ending(
+            baskets=baskets, ledger=ledger, reservations=reservations, status=status, notifier=notifier, clock=clock
+        )
 
     def run(self, basket_id: str, attempt: int, gave_up: str = "") -> BasketState:
         """Carry out the end that was decided, or note that this attempt gave up; returns the state of the row.
@@ -62,26 +73,30 @@ class Closer:
             return row.state
         if row.ending is None:
             raise TransitionError(f"no end was decided for basket {basket_id}")
-        self._record(row)
-        return self._ending.carry_out(row).state
+        self._note_loss(row)
+        ended = self._ending.carry_out(row)
+        if ended.state is not BasketState.REFUSED:
+            self._request_audit(ended)
+        return ended.state
 
-    def _record(self, row: Basket) -> None:
-        """Every fill is in the ledger since its order was booked. What is added is the end, and a loss for the breaker:
-        for what is kept, the loss of the worst state."""
-        if row.ending is None or row.ending is BasketState.REFUSED:
-            return
-        proof = row.certificate.seal
-        accepted = f"{dollars(row.expected_profit)} expected, at most {dollars(row.exposure_bound)} lost"
-        ended = f"{row.ending.value}: {row.reason}"
-        self._ledger.append(
-            [
-                decision_entry("accepted", row.basket_id, proof, accepted, row.created_ms),
-                decision_entry("end", row.basket_id, proof, ended, row.updated_ms),
-            ]
-        )
-        worst = row.locked_profit or 0
-        if worst < 0:
-            self._breaker.note(Cause.LOSS, row.basket_id, -worst)
+    def _note_loss(self, row: Basket) -> None:
+        """A loss for the breaker: for what is kept, the loss of the worst state. Of an early sale, what it lost more
+        than the basket had lost when it ended before."""
+        lost, name = max(0, -(row.locked_profit or 0)), row.basket_id
+        if row.release is not None:
+            wave, number = row.release.wave, row.release.number
+            before = replace(row, orders=tuple(order for order in row.orders if order.wave < wave))
+            lost, name = lost - max(0, -basket_worst_cash(before)), f"{row.basket_id}-release-{number}"
+        if lost > 0:
+            self._breaker.note(Cause.LOSS, name, lost)
+
+    def _request_audit(self, row: Basket) -> None:
+        """Once for each end: the row has ended, so whoever repeats this step comes no further than to the row."""
+        try:
+            self._audits.send(encode(AuditRequest(row.basket_id, row.updated_ms)))
+        except StoreError as error:
+            self._write_problem(f"no audit was asked for after basket {row.basket_id}, the schedule makes one: {error}")
+            self._status.count("execution", {"audits_not_asked": 1})
 
     def _give_up(self, row: Basket, why: str) -> None:
         if row.ending is not None or row.reason == why:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, unique
 
+from kalshi_arb.domain.collateral import EventCollateral, no_tickers, returned_by_shard
 from kalshi_arb.domain.fees import FeeSchedule, Precision, fill_fees
+from kalshi_arb.domain.market import CollateralReturn
 from kalshi_arb.domain.money import Cash, Count, Price, count_to_wire, dollars, price_to_wire
 from kalshi_arb.domain.portfolio import (
     AccountOrder,
@@ -52,12 +54,14 @@ class DifferenceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``subject`` is the order, fill, market or shard; ``repair`` what to record, empty when a person must look."""
+    """``subject`` is the order, fill, market or shard; ``repair`` what to record, empty when a person must look;
+    ``fill`` the one that is missing or unknown."""
 
     kind: DifferenceKind
     subject: str
     text: str
     repair: tuple[LedgerEntry, ...] = ()
+    fill: LedgerEntry | None = None
 
     def __str__(self) -> str:
         return f"{self.kind.value} {self.subject}: {self.text}"
@@ -66,7 +70,8 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Told:
     """What the exchange says at one quiet moment: orders, fills and settlements from ``since_ms`` on, cash and
-    positions as they are (UTC milliseconds, 1e-6 dollars by shard, signed 1e-2 contracts)."""
+    positions as they are (UTC milliseconds, 1e-6 dollars by shard, signed 1e-2 contracts). ``collateral`` says by
+    market what the events of everything held give back; None where nothing ever comes back."""
 
     since_ms: int
     orders: Sequence[AccountOrder]
@@ -74,6 +79,7 @@ class Told:
     settlements: Sequence[Settlement]
     cash: Mapping[int, Cash]
     positions: Mapping[str, Count]
+    collateral: Mapping[str, EventCollateral] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +101,23 @@ def differences(
     :param now_ms: the time of what has to be recorded (UTC milliseconds)
     """
     rows = list(entries)
+    fills = list(_fills(rows, told, ours, now_ms))
     found = [
         *_foreign_orders(rows, told, ours, now_ms),
-        *_fills(rows, told, ours, now_ms),
-        *_settlements(rows, told),
+        *fills,
+        # A payment of what is only known from a missing fill is missing too.
+        *_settlements(rows + [entry for difference in fills for entry in difference.repair], told),
         *_fee_rules(rows, told, ours, now_ms),
     ]
     repaired = rows + [entry for difference in found for entry in difference.repair]
-    return [*found, *_cash(repaired, told, now_ms), *_positions(repaired, told, now_ms)]
+    positions = list(_positions(repaired, told, now_ms))
+    # Collateral comes back for what is really held.
+    held = repaired + [entry for difference in positions for entry in difference.repair]
+    return [*found, *_cash(held, told, now_ms), *positions]
 
 
-def _noted(entry_id: str, ticker: str, now_ms: int, note: str, basket_id: str = "") -> LedgerEntry:
-    """A decision to live with something, so that it is not found again."""
+def noted(entry_id: str, ticker: str, now_ms: int, note: str, basket_id: str = "") -> LedgerEntry:
+    """What was decided or done about the books, for good: to live with something, so that it is not found again."""
     return LedgerEntry(
         entry_id, EntryKind.DECISION, basket_id, ticker, None, Count(0), Price(0), Cash(0), Cash(0), now_ms, note=note
     )  # fmt: skip
@@ -126,7 +137,7 @@ def _foreign_orders(
             f"{count_to_wire(order.filled)} and {state}; nobody here placed it"
         )
         yield Difference(
-            DifferenceKind.FOREIGN_ORDER, order.order_id, text, (_noted(entry_id, order.ticker, now_ms, text),)
+            DifferenceKind.FOREIGN_ORDER, order.order_id, text, (noted(entry_id, order.ticker, now_ms, text),)
         )
 
 
@@ -155,7 +166,7 @@ def _fills(
         whose = f"basket {owner.basket_id}" if owner else "no basket"
         if known is None:
             text = f"{what}, fee {dollars(fill.fee)}, of {whose} is at the exchange and not in the journal"
-            yield Difference(DifferenceKind.MISSING_FILL, fresh.entry_id, text, (_unused(fresh, taken),))
+            yield Difference(DifferenceKind.MISSING_FILL, fresh.entry_id, text, (_unused(fresh, taken),), fresh)
         elif (known.ticker, known.outcome, known.count, known.price) != (
             fill.ticker, fill.outcome, fill.count, fill.price
         ):  # fmt: skip
@@ -180,7 +191,7 @@ def _fills(
                 f"{f'basket {entry.basket_id}' if entry.basket_id else 'no basket'} is in the journal and not at the "
                 "exchange"
             )
-            yield Difference(DifferenceKind.UNKNOWN_FILL, trade, text, (void_entry(entry, now_ms, text),))
+            yield Difference(DifferenceKind.UNKNOWN_FILL, trade, text, (void_entry(entry, now_ms, text),), entry)
 
 
 def _unused(entry: LedgerEntry, taken: set[str]) -> LedgerEntry:
@@ -228,19 +239,41 @@ def _fee_rules(
                 f"{dollars(Cash(charged))} charged for {count_to_wire(order.filled)} {order.ticker} of basket "
                 f"{rule.basket_id}, {dollars(Cash(due))} by the rule that it was planned with"
             )
-            noted = _noted(entry_id, order.ticker, now_ms, text, rule.basket_id)
-            yield Difference(DifferenceKind.FEE_RULE, order.order_id, text, (noted,))
+            kept = noted(entry_id, order.ticker, now_ms, text, rule.basket_id)
+            yield Difference(DifferenceKind.FEE_RULE, order.order_id, text, (kept,))
 
 
 def _cash(rows: Sequence[LedgerEntry], told: Told, now_ms: int) -> Iterable[Difference]:
-    own = cash_by_shard(rows)
-    for shard in sorted(own.keys() | told.cash.keys()):
-        ours, theirs = own.get(shard, Cash(0)), told.cash.get(shard, Cash(0))
+    own, back = cash_by_shard(rows), returned_by_shard(rows, told.collateral or {})
+    for shard in sorted(own.keys() | back.keys() | told.cash.keys()):
+        returned = back.get(shard, Cash(0))
+        ours, theirs = Cash(own.get(shard, 0) + returned), told.cash.get(shard, Cash(0))
         if ours != theirs:
             moved = Cash(theirs - ours)
-            text = f"{dollars(theirs)} at the exchange, {dollars(ours)} in the journal: {dollars(moved)} have no cause"
+            among = f" with {dollars(returned)} of returned collateral" if returned else ""
+            text = (
+                f"{dollars(theirs)} at the exchange, {dollars(ours)} in the journal{among}: {dollars(moved)} have no "
+                f"cause{_perhaps(rows, told, moved)}"
+            )
             entry = cash_entry(EntryKind.CASH, f"cash-{shard}-{now_ms}", shard, moved, now_ms, text)
             yield Difference(DifferenceKind.CASH, f"shard {shard}", text, (entry,))
+
+
+def _perhaps(rows: Sequence[LedgerEntry], told: Told, moved: Cash) -> str:
+    """What a difference of cash may come from where NO is held: collateral that came back otherwise than is known."""
+    held = no_tickers(net_positions(rows))
+    if told.collateral is None:
+        netted = moved > 0 and len(held) > 1
+        return "; NO of several markets is held, so netting may be switched on at the exchange alone" if netted else ""
+    kinds: dict[CollateralReturn, set[str]] = defaultdict(set)
+    for ticker in held:
+        if ticker in told.collateral:
+            kinds[told.collateral[ticker].collateral_return].add(told.collateral[ticker].event_ticker)
+    exclusive, ordered = (", ".join(sorted(kinds[one])) for one in (CollateralReturn.MECNET, CollateralReturn.DIRECNET))
+    return (
+        (f"; netting may have been switched while {exclusive} was held" if exclusive else "")
+        + (f"; what comes back for {ordered} follows no published rule" if ordered else "")
+    )  # fmt: skip
 
 
 def _positions(rows: Sequence[LedgerEntry], told: Told, now_ms: int) -> Iterable[Difference]:

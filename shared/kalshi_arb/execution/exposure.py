@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from kalshi_arb.domain.basket import Basket, LegTerms, PreSendBound, Purpose
 from kalshi_arb.domain.book import BookSnapshot, Level
+from kalshi_arb.domain.collateral import sure_payout
 from kalshi_arb.domain.fees import FeeSchedule, Precision, order_cost_bound, order_fee_bound
 from kalshi_arb.domain.market import CollateralReturn, Netting, Outcome
 from kalshi_arb.domain.money import ONE_DOLLAR, Cash, Count, Price, notional
@@ -46,7 +47,7 @@ class Purchase:
 def leg_terms(group: Group, legs: Sequence[Leg]) -> tuple[LegTerms, ...]:
     """Trading terms per leg. :raises ProofError: a leg is not in the group."""
     markets = [group.markets[group.index(leg.ticker)] for leg in legs]
-    return tuple(LegTerms(market.grid, market.fees, market.shard) for market in markets)
+    return tuple(LegTerms(market.grid, market.fees, market.shard, market.paid_by_ms) for market in markets)
 
 
 def leg_payouts(group: Group, legs: Sequence[Leg]) -> Payouts:
@@ -215,7 +216,7 @@ def returned_collateral(group: Group, legs: Iterable[Leg], netting: Netting) -> 
             counts.setdefault((market.event_ticker, market.shard), []).append(count)
     back = Counter[int]()
     for (_, shard), own in counts.items():
-        back[shard] += notional(ONE_DOLLAR, Count(sum(own) - max(own)))
+        back[shard] += sure_payout(own)
     return {shard: Cash(amount) for shard, amount in back.items()}
 
 

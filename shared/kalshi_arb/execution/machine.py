@@ -4,24 +4,33 @@ The basket goes on while every wave fills whole. Otherwise the best worst-state 
 missing (once per leg, at the first limit), unwinding what is in excess, and holding. Every step that is taken keeps
 the loss inside the exposure bound however it fills, so the bound holds for the whole basket by induction. Unwinding
 goes down a ladder of prices, with bounded rounds and a bounded time (:class:`ExecutionPolicy`).
+
+An early sale starts from an even basket. It is priced again first, and sells only what beats holding by as much as was
+asked and cannot, however it fills, go below the exposure bound; otherwise the basket ends as what it was. What its
+first wave leaves uneven is unwound like every other excess.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, OrderState, Purpose
+from kalshi_arb.domain.basket import Basket, BasketOrder, BasketState, OrderState, Purpose, Releasing
 from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import TransitionError
+from kalshi_arb.domain.market import Netting
 from kalshi_arb.domain.portfolio import TimeInForce
 from kalshi_arb.execution.plan import BATCH_ORDERS, NOT_SENT, WITHDRAWN, entry_orders, planned_order
 from kalshi_arb.execution.policy import ExecutionPolicy
 from kalshi_arb.execution.reconcile import is_unbooked
-from kalshi_arb.execution.unwind import Step, WayOut, completion, hold, unwinds
+from kalshi_arb.execution.release import Terms, priced
+from kalshi_arb.execution.unwind import Step, WayOut, completion, hold, outlay, safest, sales, unwinds
 
 BUYING = frozenset({Purpose.ENTER, Purpose.COMPLETE})
-"""Orders that a stop forbids. An unwind always may run."""
+"""Orders that a stop forbids. An unwind always may run, unless it would only begin an early sale."""
 UNWINDING = frozenset({Purpose.UNWIND})
+RELEASE_WITHIN_MS = 60_000
+"""An early sale of which nothing was sent within this time is given up: what it was decided on is gone."""
+UNSAFE = "not released: no sale of it stays within its bound if only a part fills"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,8 @@ def decide_without_books(basket: Basket, *, stopped: bool, now_ms: int) -> Decis
     :raises TransitionError: some order is still planned, open or not booked.
     """
     _check_settled_orders(basket)
+    if awaits_release(basket):
+        return _release_given_up(basket, stopped=stopped, now_ms=now_ms)
     if is_complete(basket):
         return End(BasketState.LOCK, "every leg complete")
     if not any(basket.leg_position(leg) for leg in range(len(basket.legs))):
@@ -93,8 +104,9 @@ def decide(
     if early is not None:
         return early
     resting = hold(basket)
-    if basket.next_wave() >= policy.most_waves:
-        return End(BasketState.HELD, f"{basket.next_wave()} waves did not bring it to an end")
+    waves = basket.next_wave() - (0 if basket.release is None else basket.release.wave)
+    if waves >= policy.most_waves:
+        return End(as_it_is(basket), f"{waves} waves did not bring it to an end")
     ways: list[WayOut] = [resting]
     if basket.state is BasketState.EXECUTING and not stopped:
         way = completion(basket, books, _buyable(basket))
@@ -103,6 +115,8 @@ def decide(
     waited = max(0, now_ms - _last_sent(basket.orders))
     if _never_left(basket) and waited < policy.step_ms:
         return Wait(1, "the last wave could not be sent")
+    if basket.release is not None and awaits_release(basket):
+        return _first_sale(basket, basket.release, books, now_ms)
     if _came_to_nothing(basket) and waited < policy.step_ms:
         return Wait(1, "the last sale found nobody")
     rounds = _unwind_rounds(basket)
@@ -118,10 +132,58 @@ def decide(
             return Send(_orders(basket, sale.unwinds, now_ms), BasketState.UNWINDING)
         return Wait(1, "a sale is worth it only further down the ladder")
     hopeful = may_unwind and resting.worst < 0 and not _is_even(basket)
-    entered = (order for order in basket.orders if order.purpose in BUYING)
+    # What an early sale leaves uneven has as much time as what an entry leaves so.
+    entered = (order for order in basket.release_orders() or basket.orders if _made_uneven(basket, order))
     if hopeful and now_ms - _last_sent(entered) < policy.patience_ms:
         return Wait(1, "no book offers a way to a smaller loss yet")
     return End(BasketState.HELD, _what_failed(basket))
+
+
+def awaits_release(basket: Basket) -> bool:
+    """Whether its early sale is decided and nothing of it has left for the exchange."""
+    return basket.release is not None and all(
+        order.rejection in (NOT_SENT, WITHDRAWN) for order in basket.release_orders()
+    )
+
+
+def starts_release(basket: Basket, wave: int) -> bool:
+    """Whether this wave would be the first of an early sale to leave: what nobody needs, a stop keeps back."""
+    return basket.release is not None and all(
+        order.wave == wave or order.rejection in (NOT_SENT, WITHDRAWN) for order in basket.release_orders()
+    )
+
+
+def as_it_is(basket: Basket) -> BasketState:
+    """What a basket ends as that keeps what it holds."""
+    return BasketState.LOCK if is_complete(basket) else BasketState.HELD
+
+
+def _release_given_up(basket: Basket, *, stopped: bool, now_ms: int) -> End | None:
+    if stopped:
+        return End(as_it_is(basket), "not released: a stop came first")
+    if basket.release is not None and now_ms - basket.release.started_ms > RELEASE_WITHIN_MS:
+        return End(as_it_is(basket), f"not released: nothing could be sent within {RELEASE_WITHIN_MS // 1000} s")
+    return None
+
+
+def _first_sale(basket: Basket, release: Releasing, books: Mapping[str, BookSnapshot], now_ms: int) -> Send | End:
+    """The first wave of an early sale, if it is still worth it, paid for and safe."""
+    terms = Terms(now_ms, release.yearly, release.paid_ms)
+    found = priced(basket, None, books, Netting.OFF, terms, release.counts)
+    wave = sales(basket, books, release.counts)
+    if found is None or found.advantage < release.least or not wave:
+        return End(as_it_is(basket), "not released: selling does not beat holding any more")
+    held = dict(release.cash)
+    if any(amount > held.get(shard, 0) for shard, amount in outlay(basket, wave).items()):
+        return End(as_it_is(basket), "not released: it takes more cash than was held for it")
+    chosen = safest(basket, wave)
+    if not chosen:
+        return End(as_it_is(basket), UNSAFE)
+    return Send(_orders(basket, chosen, now_ms), BasketState.UNWINDING)
+
+
+def _made_uneven(basket: Basket, order: BasketOrder) -> bool:
+    return order.purpose in BUYING or (basket.release is not None and order.wave == basket.release.wave)
 
 
 def _check_settled_orders(basket: Basket) -> None:
@@ -154,7 +216,9 @@ def _is_even(basket: Basket) -> bool:
 
 
 def _unwind_rounds(basket: Basket) -> int:
-    sold = (order for order in basket.orders if order.purpose is Purpose.UNWIND and order.rejection != NOT_SENT)
+    """Of an early sale its own alone: it begins anew."""
+    orders = basket.orders if basket.release is None else basket.release_orders()
+    sold = (order for order in orders if order.purpose is Purpose.UNWIND and order.rejection != NOT_SENT)
     return len({order.wave for order in sold})
 
 
@@ -198,11 +262,11 @@ def _last_sent(orders: Iterable[BasketOrder]) -> int:
 
 
 def _what_failed(basket: Basket) -> str:
-    """In words, the first order that did not do what it was for."""
-    for order in basket.orders:
+    """In words, the first order that did not do what it was for; of an early sale, of its own."""
+    for order in basket.orders if basket.release is None else basket.release_orders():
         if order.filled < order.request.count:
             why = order.rejection or (
                 "never reached the exchange" if order.state is OrderState.ABSENT else "book faded"
             )
             return f"{order.request.ticker} {order.request.outcome.value}: {why}"
-    return "unwound"
+    return "unwound" if basket.release is None else "released"

@@ -47,9 +47,10 @@ def basket_id_of(opportunity_id: str) -> str:
     return "b" + hashlib.sha256(opportunity_id.encode()).hexdigest()[:20]
 
 
-def propose_basket(opportunity: Opportunity, mode: str, now_ms: int) -> Basket:
+def propose_basket(opportunity: Opportunity, family: str, mode: str, now_ms: int) -> Basket:
     """The first row of a basket: nothing reserved, nothing planned.
 
+    :param family: of the opportunity's group
     :param now_ms: UTC milliseconds
     """
     return Basket(
@@ -57,6 +58,7 @@ def propose_basket(opportunity: Opportunity, mode: str, now_ms: int) -> Basket:
         opportunity_id=opportunity.opportunity_id,
         group_id=opportunity.group_id,
         event_ticker=opportunity.event_ticker,
+        family=family,
         mode=mode,
         state=BasketState.PROPOSED,
         attempt=1,

@@ -69,7 +69,7 @@ def best_release(
     held = tuple(basket.leg_position(leg) for leg in range(len(basket.legs)))
     best: Release | None = None
     for share in _shares(basket, held, books):
-        found = _release(basket, group, books, netting, terms, held, _at_share(held, share))
+        found = priced(basket, group, books, netting, terms, _at_share(held, share))
         if found is not None and found.advantage > (0 if best is None else best.advantage):
             best = found
     return best
@@ -89,20 +89,26 @@ def told(release: Release, basket: Basket, yearly: int) -> str:
     )
 
 
-def _release(
+def priced(
     basket: Basket,
     group: Group | None,
     books: Mapping[str, BookSnapshot],
     netting: Netting,
     terms: Terms,
-    held: Sequence[Count],
     counts: tuple[Count, ...],
 ) -> Release | None:
+    """The sale of just these counts, whatever it gains; None where there are none, or the books do not bid for all.
+
+    Parameters as in :func:`best_release`.
+    """
     if not any(counts):
         return None
+    held = tuple(basket.leg_position(leg) for leg in range(len(basket.legs)))
     brought, fees = 0, 0
     for leg, count in enumerate(counts):
         taken = _taken(_bids(basket, leg, books), count)
+        if sum(level.size for level in taken) < count:
+            return None
         brought += sum(notional(level.price, level.size) for level in taken)
         fees += _fee(basket, leg, taken)
     rest = tuple(Count(own - count) for own, count in zip(held, counts, strict=True))

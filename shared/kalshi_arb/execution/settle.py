@@ -29,6 +29,7 @@ from kalshi_arb.domain.portfolio import (
 from kalshi_arb.domain.positions import replay, settled_profits
 from kalshi_arb.execution.audit import Auditor
 from kalshi_arb.execution.explain import explain, own_fills
+from kalshi_arb.execution.running import RunningJournal
 from kalshi_arb.ports import (
     WATCH_COMPONENT,
     AccountReads,
@@ -87,6 +88,7 @@ class Settler:
     ) -> None:
         self._baskets = baskets
         self._ledger = ledger
+        self._journal = RunningJournal(ledger, clock)
         self._account = account
         self._market_data = market_data
         self._auditor = auditor
@@ -110,13 +112,14 @@ class Settler:
         settled = self._settle(held) if held else 0
         self._anchor()
         self._auditor.run()
+        self._journal.carry()
         if booked or settled:
             self._status.count("settlement", {"markets": booked, "baskets": settled})
         return SettleReport(booked, settled)
 
     def _book(self, held: Sequence[Basket]) -> int:
         """Results as they change, and payments once; returns how many payments were new."""
-        entries = self._ledger.all()
+        entries = self._journal.entries()
         positions = net_positions(entries)
         unpaid = sorted({ticker for (_, ticker), one in replay(entries).virtual.items() if one.count})
         states = self._market_data.market_states(unpaid) if unpaid else {}
@@ -133,7 +136,7 @@ class Settler:
         return self._ledger.append(payments + unlisted_payments(entries, states, now))
 
     def _settle(self, held: Sequence[Basket]) -> int:
-        entries = self._ledger.all()
+        entries = self._journal.entries()
         profits = settled_profits(entries)
         # A basket that still trades a market may change how its payment is shared.
         busy = {leg.ticker for row in self._baskets.in_states(LIVE_STATES, _ROWS) for leg in row.legs if row.orders}
@@ -186,7 +189,7 @@ class Settler:
         )
 
     def _anchor(self) -> None:
-        """Once a day, since it takes a reading of the whole journal."""
+        """Once a day, since it takes a reading of the whole journal; the state carried forward is made anew from it."""
         now = self._clock.now_ms()
         today = day_of(now - _ANCHOR_MARGIN_MS)
         if (self._status.get(JOURNAL) or {}).get("anchored_before") == today:
@@ -194,6 +197,7 @@ class Settler:
         rows, _ = self._ledger.rows()
         records = [(unsealed(row), row.seal) for row in rows]
         self._ledger.append(anchors_due(records, now, _ANCHOR_MARGIN_MS))
+        self._journal.renew()
         self._status.put(JOURNAL, {"anchored_before": today})
 
 

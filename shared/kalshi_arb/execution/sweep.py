@@ -4,11 +4,20 @@ what is held for baskets that do not need it any more."""
 from dataclasses import dataclass, replace
 
 from kalshi_arb.clock import Clock
-from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState
+from kalshi_arb.domain.basket import LIVE_STATES, Basket, BasketState, Finding
 from kalshi_arb.domain.errors import ConflictError
-from kalshi_arb.execution.ending import Ending
+from kalshi_arb.execution.ending import EXPIRED, Ending
 from kalshi_arb.execution.leaks import LeakFinder
-from kalshi_arb.ports import Alert, AlertKind, BasketStore, Notifier, ReservationStore, StatusStore, Workflow
+from kalshi_arb.ports import (
+    Alert,
+    AlertKind,
+    BasketStore,
+    LedgerStore,
+    Notifier,
+    ReservationStore,
+    StatusStore,
+    Workflow,
+)
 from kalshi_arb.risk.breaker import Breaker, Cause
 
 FEED = "feed"
@@ -39,6 +48,7 @@ class Sweeper:
         self,
         *,
         baskets: BasketStore,
+        ledger: LedgerStore,
         workflow: Workflow,
         reservations: ReservationStore,
         status: StatusStore,
@@ -57,7 +67,9 @@ class Sweeper:
         self._breaker = breaker
         self._stale_ms = stale_ms
         self._expire_ms = expire_ms
-        self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
+        self._ending = Ending(
+            baskets=baskets, ledger=ledger, reservations=reservations, status=status, notifier=notifier, clock=clock
+        )
         self._leaks = LeakFinder(
             baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock, mode=mode
         )
@@ -75,7 +87,8 @@ class Sweeper:
                 continue
             try:
                 if row.state is BasketState.PROPOSED and row.ending is None and now - row.created_ms > self._expire_ms:
-                    self._ending.refuse(row, "expired")
+                    waited = f"nothing drove it for {(now - row.created_ms) // 1000} s, so what was proved is too old"
+                    self._ending.refuse(row, (Finding(EXPIRED, waited),))
                     abandoned += 1
                 else:
                     self._resume(row)

@@ -9,6 +9,7 @@ Selling goes down a ladder: a way out takes only what the books bid within some 
 nothing is a way out too, so no step sells where holding is better.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from kalshi_arb.execution.exposure import (
     Purchase,
     basket_worst_cash,
     fee_rules,
+    highest_cost,
     holdings,
     outcome_of,
     worst_cash,
@@ -91,15 +93,49 @@ def completion(basket: Basket, books: Mapping[str, BookSnapshot], buyable: froze
     return _way(basket, buys, _selling(basket, books, targets, ONE_DOLLAR))
 
 
+def sales(basket: Basket, books: Mapping[str, BookSnapshot], counts: Sequence[Count]) -> tuple[Step, ...]:
+    """Selling just these counts; nothing where one of them cannot be sold whole at a price that is allowed."""
+    steps = []
+    for leg, count in enumerate(counts):
+        if count:
+            step = _sale(basket, leg, count, _bids(basket, books, leg, ONE_DOLLAR))
+            if step is None or step.purchase.count < count:
+                return ()
+            steps.append(step)
+    return tuple(steps)
+
+
+def outlay(basket: Basket, steps: Iterable[Step]) -> dict[int, Cash]:
+    """The most that these purchases can take from the balance, by shard (1e-6 dollars)."""
+    needed = Counter[int]()
+    for step in steps:
+        own, terms = step.purchase, basket.terms[step.purchase.leg]
+        needed[terms.shard] += highest_cost(terms, own.count, own.limit, fee_rules(basket))
+    return {shard: Cash(amount) for shard, amount in sorted(needed.items())}
+
+
+def safest(basket: Basket, steps: Sequence[Step]) -> tuple[Step, ...]:
+    """All of these if that is safe; otherwise the one of them that leaves most in the worst case, if that one is safe;
+    otherwise none."""
+    if is_safe(basket, steps):
+        return tuple(steps)
+    alone = max(steps, key=lambda step: worst_case(basket, (step,)), default=None)
+    return (alone,) if alone is not None and is_safe(basket, (alone,)) else ()
+
+
 def is_safe(basket: Basket, steps: Iterable[Step]) -> bool:
     """Whether no partial fill of these steps can be worse than the exposure bound (or than doing nothing, if that is
     worse already)."""
+    return worst_case(basket, steps) >= min(-basket.exposure_bound, basket_worst_cash(basket))
+
+
+def worst_case(basket: Basket, steps: Iterable[Step]) -> Cash:
+    """Worst-state cash over every way in which these steps can fill."""
     bought, opposite = holdings(basket)
     purchases = [step.purchase for step in steps]
-    worst = worst_of_any_fill(
+    return worst_of_any_fill(
         basket.payouts, basket.terms, bought, opposite, basket.spent(), purchases, fee_rules(basket)
     )
-    return worst >= min(-basket.exposure_bound, basket_worst_cash(basket))
 
 
 def _plain_targets(basket: Basket) -> list[tuple[int, ...]]:

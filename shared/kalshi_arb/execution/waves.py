@@ -10,7 +10,7 @@ from kalshi_arb.domain.errors import ConflictError, ExchangeError
 from kalshi_arb.domain.portfolio import OrderReport
 from kalshi_arb.execution.conflicts import undisturbed
 from kalshi_arb.execution.control import buying_stopped, orders_forbidden
-from kalshi_arb.execution.machine import BUYING
+from kalshi_arb.execution.machine import BUYING, starts_release
 from kalshi_arb.execution.plan import NOT_SENT, moved
 from kalshi_arb.execution.policy import ExecutionPolicy
 from kalshi_arb.execution.reconcile import reported
@@ -95,8 +95,8 @@ class WaveExecutor:
             return False
         if any(now - order.planned_ms > self._policy.plan_fresh_ms for order in planned):
             return False
-        buying = any(order.purpose in BUYING for order in planned)
-        forbidden = buying_stopped(self._status, now, row.mode) if buying else orders_forbidden(self._status, now)
+        optional = any(order.purpose in BUYING for order in planned) or starts_release(row, wave)
+        forbidden = buying_stopped(self._status, now, row.mode) if optional else orders_forbidden(self._status, now)
         return forbidden is None
 
     def _mark_sent(self, row: Basket, wave: int, now: int) -> Basket:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from kalshi_arb.domain.book import BookSnapshot, BookVersion, Level
+from kalshi_arb.domain.collateral import EventCollateral
 from kalshi_arb.domain.errors import DomainError
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.grid import Band, PriceGrid
@@ -106,9 +107,6 @@ def _to_market(wire: MarketWire, event: EventWire, fees: FeeSchedule) -> Market:
         raise WireFormatError(f"market {wire.ticker} is {wire.market_type}, not binary")
     if wire.event_ticker != event.event_ticker:
         raise WireFormatError(f"market {wire.ticker} of event {wire.event_ticker} is nested in {event.event_ticker}")
-    shard = wire.exchange_index if wire.exchange_index is not None else event.exchange_index
-    if shard is None:
-        raise WireFormatError(f"market {wire.ticker} names no exchange_index")
     return Market(
         ticker=wire.ticker,
         event_ticker=wire.event_ticker,
@@ -120,13 +118,34 @@ def _to_market(wire: MarketWire, event: EventWire, fees: FeeSchedule) -> Market:
         title=wire.title or wire.yes_sub_title or wire.ticker,
         grid=PriceGrid(tuple(Band(band.start, band.end, band.step) for band in wire.price_ranges)),
         fees=fees,
-        shard=shard,
+        shard=_shard(wire, event),
         close_ms=wire.close_time,
         rules_fingerprint=rules_fingerprint(wire.rules_primary, wire.rules_secondary or ""),
         legs=tuple(_to_leg(leg, wire.ticker) for leg in wire.mve_selected_legs or ()),
         collateral_return=_collateral_return(event.collateral_return_type),
         paid_by_ms=_paid_by_ms(wire),
         count_step=ONE_CONTRACT if wire.fractional_trading_enabled is False else HUNDREDTH,
+    )
+
+
+def _shard(wire: MarketWire, event: EventWire) -> int:
+    shard = wire.exchange_index if wire.exchange_index is not None else event.exchange_index
+    if shard is None:
+        raise WireFormatError(f"market {wire.ticker} names no exchange_index")
+    return shard
+
+
+def to_collateral(event: EventWire) -> EventCollateral:
+    """Map what an event with nested markets gives collateral back for.
+
+    :raises WireFormatError: a market that cannot be mapped.
+    """
+    markets = event.markets or ()
+    return EventCollateral(
+        event.event_ticker,
+        _collateral_return(event.collateral_return_type),
+        next((_shard(wire, event) for wire in markets), event.exchange_index or 0),
+        {wire.ticker: to_state(wire).yes_payout for wire in markets},
     )
 
 

@@ -7,7 +7,7 @@ from kalshi_arb.clock import Clock
 from kalshi_arb.domain.basket import Basket
 from kalshi_arb.domain.errors import DomainError
 from kalshi_arb.domain.money import dollars
-from kalshi_arb.domain.portfolio import LedgerEntry
+from kalshi_arb.domain.portfolio import LedgerEntry, refusal_code
 from kalshi_arb.journal_view import damages, names_of
 from kalshi_arb.ports import Alert, AlertKind, BasketStore, LedgerStore, Notifier, StatusStore
 from kalshi_arb.reports.figures import report
@@ -15,7 +15,7 @@ from kalshi_arb.reports.period import Period, day_of, read_day
 from kalshi_arb.reports.text import digest_lines
 
 DIGEST = "digest"
-"""Status component: the last day that was told, and how many baskets had been refused by then."""
+"""Status component: the last day that was told."""
 MARGIN_MS = 10 * 60_000
 """How long after midnight in New York a day is told: what came late is in its report then."""
 _MOST_DAYS = 7
@@ -48,13 +48,11 @@ class Digest:
         before = self._status.get(DIGEST) or {}
         if before.get("day") == over.isoformat():
             return 0
-        refused = sum(count for name, count in self._status.counters("risk").items() if name.startswith("refused."))
-        since = before.get("refused")
-        told = self._tell(before.get("day"), over, refused - since if isinstance(since, int) else refused)
-        self._status.put(DIGEST, {"day": over.isoformat(), "refused": refused})
+        told = self._tell(before.get("day"), over)
+        self._status.put(DIGEST, {"day": over.isoformat()})
         return told
 
-    def _tell(self, last: object, over: date, refused: int) -> int:
+    def _tell(self, last: object, over: date) -> int:
         _, damaged = damages(self._ledger)
         if damaged:
             self._publish(over, AlertKind.ERROR, "No report", f"The journal is damaged, {damaged[0]}.")
@@ -67,29 +65,26 @@ class Digest:
         day = max(begin, first, over - timedelta(days=_MOST_DAYS - 1))
         told = 0
         while day <= over:
-            self._tell_day(day, entries, refused if day == over else None)
+            self._tell_day(day, entries)
             told += 1
             day += timedelta(days=1)
         return told
 
-    def _tell_day(self, day: date, entries: Sequence[LedgerEntry], refused: int | None) -> None:
+    def _tell_day(self, day: date, entries: Sequence[LedgerEntry]) -> None:
         period = Period(day, day)
         rows = self._rows(entries, period)
         try:
-            made = report(entries, rows, names_of(rows, ()), period, mode=self._mode, now_ms=self._clock.now_ms())
+            made = report(entries, rows, names_of(rows), period, mode=self._mode, now_ms=self._clock.now_ms())
         except DomainError as error:
             self._publish(day, AlertKind.ERROR, "No report", f"{error}.")
             return
-        lines = digest_lines(made)
-        if refused is not None:
-            lines.append(f"{refused} baskets refused since the last digest.")
-        self._publish(day, AlertKind.REPORT, f"{dollars(made.cash.profit)} after fees", " ".join(lines))
+        self._publish(day, AlertKind.REPORT, f"{dollars(made.cash.profit)} after fees", " ".join(digest_lines(made)))
 
     def _rows(self, entries: Sequence[LedgerEntry], period: Period) -> list[Basket]:
         ids = {
             entry.basket_id
             for entry in entries
-            if entry.basket_id and period.start_ms <= entry.created_ms < period.end_ms
+            if entry.basket_id and period.start_ms <= entry.created_ms < period.end_ms and refusal_code(entry) is None
         }
         return [row for row in map(self._baskets.get, sorted(ids)) if row is not None]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from kalshi_arb.domain.basket import Basket, BasketState
 from kalshi_arb.domain.errors import DomainError, ExplanationError
 from kalshi_arb.domain.money import Cash, Count, dollars
-from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, cash_by_shard, cash_change
+from kalshi_arb.domain.portfolio import EntryKind, LedgerEntry, cash_by_shard, cash_change, refusal_code
 from kalshi_arb.domain.positions import Books, Holding, Line, lines, replay, settled_profits, with_results
 from kalshi_arb.execution.explain import Part, explain, own_fills
 from kalshi_arb.journal_view import NOBODY, UNKNOWN, Balance, By, Names, Result, balance
@@ -118,8 +118,8 @@ class EndSum:
 @dataclass(frozen=True, slots=True)
 class Report:
     """``cash_before`` and ``cash_after`` are the account's cash at both ends of the period; ``refused`` counts refused
-    baskets by the code of their first finding; ``lots`` are what a tax office asks for. ``proposals`` are sentences on
-    what had better be sold early, as of ``made_ms``: no part of the figures."""
+    baskets of the period by the code of their first finding; ``lots`` are what a tax office asks for.
+    ``proposals`` are sentences on what had better be sold early, as of ``made_ms``: no part of the figures."""
 
     period: Period
     mode: str
@@ -172,7 +172,8 @@ def report(
     cash = _cash_parts(balance(first, cash_change(first)), balance(last, cash_change(last)), before, after)
     own = [entry for entry in last if entry.created_ms >= period.start_ms]
     rows = list(baskets)
-    listed = tuple(_basket_lines(last, own, {row.basket_id: row for row in rows}, names, after))
+    then = {row.basket_id: _as_of(row, period.end_ms) for row in rows}
+    listed = tuple(_basket_lines(last, own, then, names, after))
     cash_after = Cash(sum(cash_by_shard(last).values()))
     made = Report(
         period=period,
@@ -189,12 +190,18 @@ def report(
         baskets=listed,
         ends=tuple(_ends(listed)),
         open=tuple(_open(after, names)),
-        refused=tuple(_refused(rows, period)),
+        refused=tuple(_refused(own)),
         lots=tuple(row for row in tax_rows(last) if row.closed_ms >= period.start_ms),
         proposals=tuple(proposals) if now_ms < period.end_ms else (),
     )
     _check(made)
     return made
+
+
+def _as_of(row: Basket, end_ms: int) -> Basket:
+    """The row without what an early sale did to it later."""
+    orders = tuple(order for order in row.orders if order.planned_ms < end_ms)
+    return row if orders == row.orders else replace(row, orders=orders, locked_profit=None)
 
 
 def _check_known(entries: Sequence[LedgerEntry], period: Period, now_ms: int) -> None:
@@ -255,21 +262,21 @@ def _basket_lines(
     names: Names,
     after: Books,
 ) -> Iterable[BasketLine]:
-    wanted = {entry.basket_id for entry in own if entry.basket_id}
+    wanted = {entry.basket_id for entry in own if entry.basket_id and refusal_code(entry) is None}
     by_basket: dict[str, list[LedgerEntry]] = defaultdict(list)
-    decided: dict[str, LedgerEntry] = {}
     for entry in last:
         if entry.basket_id in wanted:
             by_basket[entry.basket_id].append(entry)
-            if entry.kind is EntryKind.DECISION:
-                decided[entry.entry_id] = entry
     profits: Counter[str] = Counter()
     for (basket_id, _), held in after.virtual.items():
         profits[basket_id] += held.profit
     final, likely = settled_profits(last), settled_profits(with_results(last))
     for basket_id in sorted(wanted):
-        ended = decided.get(f"end-{basket_id}")
-        settled = f"settled-{basket_id}" in decided
+        own_decisions = [entry for entry in by_basket[basket_id] if entry.kind is EntryKind.DECISION]
+        ends = [entry for entry in own_decisions if entry.entry_id.startswith("end-")]
+        # A basket that was sold early has ended once more.
+        ended = max(ends, key=lambda entry: entry.created_ms, default=None)
+        settled = any(entry.entry_id == f"settled-{basket_id}" for entry in own_decisions)
         end = TRADING if ended is None else ended.note.partition(":")[0]
         line = BasketLine(
             basket_id=basket_id,
@@ -334,12 +341,8 @@ def _open(after: Books, names: Names) -> list[Line]:
     return [line for line in lines(grouped, {}, names.release_ms) if line.contracts != Count(0)]
 
 
-def _refused(rows: Iterable[Basket], period: Period) -> list[tuple[str, int]]:
-    counts = Counter(
-        row.reason
-        for row in rows
-        if row.state is BasketState.REFUSED and period.start_ms <= row.updated_ms < period.end_ms
-    )
+def _refused(own: Iterable[LedgerEntry]) -> list[tuple[str, int]]:
+    counts = Counter(code for code in map(refusal_code, own) if code is not None)
     return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
 
 

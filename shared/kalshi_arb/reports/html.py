@@ -9,7 +9,7 @@ from kalshi_arb.execution.explain import Part
 from kalshi_arb.journal_view import Result
 from kalshi_arb.reports.charts import Bar, Span, bars, spans, steps
 from kalshi_arb.reports.figures import BasketLine, Report
-from kalshi_arb.reports.text import mode_words, release_text, signed
+from kalshi_arb.reports.text import mode_words, refused_rows, release_text, signed
 
 _MOST_BARS = 15
 _MOST_SPANS = 40
@@ -193,7 +193,7 @@ def _proposals(report: Report) -> str:
 def _refused(report: Report) -> str:
     if not report.refused:
         return ""
-    rows = [(code.replace("_", " "), str(count)) for code, count in report.refused]
+    rows = refused_rows(report)
     return f"<h2>Refused, by the first reason</h2>{_table(('reason', 'baskets'), rows, None, numbers=(1,))}"
 
 

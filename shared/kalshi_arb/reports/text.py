@@ -43,6 +43,9 @@ def digest_lines(report: Report) -> list[str]:
         f"Baskets: {ends}.",
         f"{dollars(report.locked_capital)} locked in {len(report.open)} open positions.",
     ]
+    if report.refused:
+        reasons = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in report.refused)
+        lines.append(f"Refused, by the first reason: {reasons}.")
     problems = [line.basket_id for line in report.baskets if line.problem and line.end != "trading"]
     if problems:
         lines.append(f"Without an explanation: {', '.join(problems)}.")
@@ -135,8 +138,13 @@ def _proposals(report: Report) -> list[str]:
 
 
 def _refused(report: Report) -> list[str]:
+    return ["REFUSED, BY THE FIRST REASON", *table(refused_rows(report), "lr")] if report.refused else []
+
+
+def refused_rows(report: Report) -> list[tuple[str, str]]:
+    """Refused baskets by reason, and all of them."""
     rows = [(code.replace("_", " "), str(count)) for code, count in report.refused]
-    return ["REFUSED, BY THE FIRST REASON", *table(rows, "lr")] if rows else []
+    return [*rows, ("all", str(sum(count for _, count in report.refused)))]
 
 
 def _lots(report: Report) -> list[str]:

@@ -32,6 +32,7 @@ def locked_cost(books: Books) -> Cash:
     return Cash(sum(held.cost for held in books.net.values() if held.count))
 
 
-def equity(balance: Mapping[int, Cash], locked: Cash) -> Cash:
-    """Cash on all shards and what is locked: what shares are shares of."""
-    return Cash(sum(balance.values()) + locked)
+def equity(balance: Mapping[int, Cash], locked: Cash, returned: Cash) -> Cash:
+    """Cash on all shards and what is locked: what shares are shares of. Collateral that came back across the markets
+    of an event is in both, and counts once."""
+    return Cash(sum(balance.values()) + locked - returned)

@@ -17,19 +17,21 @@ from dataclasses import dataclass, replace
 
 from kalshi_arb.clock import Clock
 from kalshi_arb.detection.verify import verify
-from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, Finding
+from kalshi_arb.domain.basket import ENDED_STATES, Basket, BasketState, Finding, Releasing
 from kalshi_arb.domain.book import BookSnapshot
-from kalshi_arb.domain.errors import OvertakenError, ProofError, UnfitBookError
+from kalshi_arb.domain.errors import ExchangeError, OvertakenError, ProofError, SettingsError, UnfitBookError
 from kalshi_arb.domain.fees import Precision
 from kalshi_arb.domain.market import Netting
 from kalshi_arb.domain.money import Cash, Count
 from kalshi_arb.domain.opportunity import Certificate, Grade, Leg
-from kalshi_arb.domain.reservation_keys import MOST_ITEMS, items_of
+from kalshi_arb.domain.reservation_keys import CASH_KEY, MOST_ITEMS, UNTIL_END, items_of
 from kalshi_arb.domain.state_space import Group
 from kalshi_arb.execution.arming import Terms
+from kalshi_arb.execution.catching_up import caught_up
 from kalshi_arb.execution.conflicts import undisturbed
-from kalshi_arb.execution.ending import Ending
-from kalshi_arb.execution.exposure import FeeRules
+from kalshi_arb.execution.ending import Ending, decided
+from kalshi_arb.execution.exposure import FeeRules, basket_worst_cash
+from kalshi_arb.execution.machine import as_it_is, awaits_release
 from kalshi_arb.execution.plan import entry_orders
 from kalshi_arb.execution.policy import ExecutionPolicy
 from kalshi_arb.ports import (
@@ -47,7 +49,7 @@ from kalshi_arb.risk import checks
 from kalshi_arb.risk.account import equity
 from kalshi_arb.risk.facts import FactReader, Facts
 from kalshi_arb.risk.limits import Limits
-from kalshi_arb.risk.needs import Need, Purse, lacking, needs
+from kalshi_arb.risk.needs import Need, Purse, lacking, needs, release_needs
 from kalshi_arb.risk.planned import completion_overhead, planned
 from kalshi_arb.risk.refusals import Refusal, finding
 from kalshi_arb.risk.sizing import largest_that_fits, smallest_copy
@@ -114,6 +116,8 @@ class RiskCheck:
         self._baskets = baskets
         self._reservations = reservations
         self._status = status
+        self._trading = trading
+        self._limits = limits
         self._clock = clock
         self._mode = mode
         self._rules = FeeRules(precision, smallest_fill)
@@ -121,10 +125,12 @@ class RiskCheck:
         self._write_tokens = write_tokens
         self._netting = netting
         self._policy = policy or ExecutionPolicy()
-        self._ending = Ending(baskets=baskets, reservations=reservations, status=status, notifier=notifier, clock=clock)
+        self._ending = Ending(
+            baskets=baskets, ledger=ledger, reservations=reservations, status=status, notifier=notifier, clock=clock
+        )
         self._reader = FactReader(
             groups=groups, ledger=ledger, market_data=market_data, trading=trading, reservations=reservations,
-            status=status, clock=clock, mode=mode, limits=limits, terms=terms,
+            status=status, clock=clock, mode=mode, limits=limits, terms=terms, netting=netting,
         )  # fmt: skip
 
     def run(self, basket_id: str, attempt: int) -> RiskAnswer:
@@ -132,11 +138,14 @@ class RiskCheck:
 
         * not there, ended, or taken over by another attempt: not accepted, nothing changes
         * its end is decided: not accepted, and left to be closed
-        * trading already: accepted as ``RESUMED``, so that assessment decides
+        * trading already: accepted as ``RESUMED``, so that assessment decides; where that is to start an early sale,
+          with the cash for it reserved, and without that cash the basket is to end as what it was
+        * reserved, and by the exchange's word it has traded since (its row was restored from a backup): the same
         * otherwise judged: reserved with a fresh certificate and wave 0 planned, or refused with all reasons in its row
 
         :raises ConflictError: other writers kept being first.
         :raises StoreError: the row or the reservation cannot be read or written.
+        :raises ExchangeError: what a later attempt has to know of the basket's orders could not be read.
         """
         return undisturbed(lambda: self._run(basket_id, attempt))
 
@@ -144,26 +153,65 @@ class RiskCheck:
         row = self._baskets.get(basket_id)
         if row is None:
             return RiskAnswer(False, "unknown_basket", 0)
+        # This check may have slept while another attempt ended the basket, and reserved after that.
         if (row.ending or row.state) in _HOLDING_NOTHING:
-            # This check may have slept while another attempt ended the basket, and reserved after that.
             self._reservations.release(basket_id)
+        elif (row.ending or row.state) in (BasketState.LOCK, BasketState.HELD):
+            self._reservations.release(basket_id, UNTIL_END)
         if row.attempt != attempt:
             return RiskAnswer(False, "superseded", 0)
         if row.state in ENDED_STATES:
             return RiskAnswer(False, row.state.value, 0)
         if row.ending is not None:
             return RiskAnswer(False, row.reason, 0)
+        if row.release is not None and awaits_release(row):
+            return self._judge_release(row, row.release)
         if row.state in (BasketState.EXECUTING, BasketState.UNWINDING):
             return RiskAnswer(True, RESUMED, 0)
+        if row.state is BasketState.RESERVED and attempt > 1:
+            now_known = caught_up(row, self._trading)
+            if now_known.state is BasketState.EXECUTING:
+                self._baskets.save(replace(now_known, updated_ms=self._clock.now_ms()))
+                return RiskAnswer(True, RESUMED, 0)
         accepted, findings = self._judge_at_rest(row)
         if accepted is None:
-            reason = findings[0].code
-            self._ending.refuse(replace(row, findings=findings), reason)
-            return RiskAnswer(False, reason, 0)
+            self._ending.refuse(row, findings)
+            return RiskAnswer(False, findings[0].code, 0)
         self._baskets.save(accepted)
         if row.state is BasketState.PROPOSED:
             self._status.count("risk", {"accepted": 1})
         return RiskAnswer(True, "", 0)
+
+    def _judge_release(self, row: Basket, release: Releasing) -> RiskAnswer:
+        """Hold the cash of an early sale; an early sale is optional, so whatever is in its way ends it."""
+        short = self._room_for_release(row, release)
+        now = self._clock.now_ms()
+        if short is not None:
+            worst = basket_worst_cash(row)
+            self._baskets.save(decided(row, as_it_is(row), f"not released: {short.text}", worst, now))
+            return RiskAnswer(False, short.code, 0)
+        # A check that was overtaken while it reserved learns it here, and gives back what it took.
+        self._baskets.save(replace(row, updated_ms=now))
+        return RiskAnswer(True, RESUMED, 0)
+
+    def _room_for_release(self, row: Basket, release: Releasing) -> Finding | None:
+        cash_keys = sorted({f"{CASH_KEY}{own.shard}" for own in row.terms})
+        for judgement in range(_JUDGEMENTS):
+            # Before the balance: whoever gives cash back after this is noticed when it is reserved.
+            returns = self._reservations.returns(cash_keys)
+            try:
+                wanted = release_needs(
+                    row, dict(release.cash), limits=self._limits(), balance=self._trading.balance(),
+                    policy=self._policy, tokens=self._write_tokens,
+                )  # fmt: skip
+                short = self._reserve(row.basket_id, wanted, returns, again=True)
+            except OvertakenError:
+                self._clock.sleep(_pause_s(row.basket_id, judgement))
+            except (ExchangeError, SettingsError) as error:
+                return finding(Refusal.UNREADABLE, f"what there is room for could not be read: {error}")
+            else:
+                return short[0] if short else None
+        return finding(Refusal.BALANCE, "others kept giving cash back, so no balance was fresh enough")
 
     def _judge_at_rest(self, row: Basket) -> tuple[Basket | None, tuple[Finding, ...]]:
         """The judgement, made again while others give cash back in the middle of it; in the end that is a refusal."""
@@ -250,7 +298,7 @@ class RiskCheck:
             return {}
         purse = None
         if facts.balance is not None and facts.held is not None:
-            purse = Purse(facts.balance, equity(facts.balance, facts.held.locked))
+            purse = Purse(facts.balance, equity(facts.balance, facts.held.locked, facts.held.returned))
         return needs(
             plan, group, self._rules, limits=facts.limits, purse=purse, policy=self._policy, tokens=self._write_tokens,
             now_ms=facts.now_ms,
@@ -283,11 +331,13 @@ class RiskCheck:
         alone = {key: need for key, need in wanted.items() if not need.lacks(0)}
         return lacking(alone, self._reservations.amounts(list(alone)))
 
-    def _reserve(self, basket_id: str, wanted: Mapping[str, Need], returns: Mapping[str, int]) -> tuple[Finding, ...]:
+    def _reserve(
+        self, basket_id: str, wanted: Mapping[str, Need], returns: Mapping[str, int], *, again: bool = False
+    ) -> tuple[Finding, ...]:
         """Hold what the basket can use; what there is no room for when nothing is held."""
         amounts = {key: need.amount for key, need in wanted.items()}
         room = {key: need.room for key, need in wanted.items()}
-        full = self._reservations.reserve(basket_id, amounts, room, returns)
+        full = self._reservations.reserve(basket_id, amounts, room, returns, again=again)
         if not full:
             return ()
         used = self._reservations.amounts(full)

@@ -13,11 +13,14 @@ from kalshi_arb.domain.book import BookSnapshot
 from kalshi_arb.domain.errors import ExchangeError, KalshiArbError
 from kalshi_arb.domain.fees import FeeSchedule
 from kalshi_arb.domain.group_record import GroupRecord
-from kalshi_arb.domain.money import Cash
+from kalshi_arb.domain.market import Netting
+from kalshi_arb.domain.money import Cash, cash_from_wire
 from kalshi_arb.domain.positions import replay
 from kalshi_arb.domain.reservation_keys import CASH_KEY
 from kalshi_arb.execution.arming import Terms
+from kalshi_arb.execution.audit import ACCOUNT, RETURNED
 from kalshi_arb.execution.control import buying_stopped
+from kalshi_arb.execution.running import RunningJournal
 from kalshi_arb.ports import GroupStore, LedgerStore, MarketState, ReservationStore, StatusStore, Trading, Venue
 from kalshi_arb.risk.account import daily_loss, locked_cost
 from kalshi_arb.risk.limits import Limits
@@ -46,10 +49,12 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What baskets that ended today have lost, and what the contracts that are held have cost (1e-6 dollars)."""
+    """What baskets that ended today have lost, what the contracts that are held have cost, and how much of that came
+    back across the markets of an event (1e-6 dollars)."""
 
     lost_today: Cash
     locked: Cash
+    returned: Cash
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class FactReader:
 
     :param limits: reads the operator's limits
     :param terms: what is deployed, for which an arming must have been made; None where nothing needs one
+    :param netting: whether the account gets collateral back across the markets of an event
     """
 
     def __init__(
@@ -97,9 +103,10 @@ class FactReader:
         mode: str,
         limits: Callable[[], Limits],
         terms: Callable[[], Terms | None],
+        netting: Netting,
     ) -> None:
         self._groups = groups
-        self._ledger = ledger
+        self._journal = RunningJournal(ledger, clock)
         self._market_data = market_data
         self._trading = trading
         self._reservations = reservations
@@ -108,6 +115,7 @@ class FactReader:
         self._mode = mode
         self._limits = limits
         self._terms = terms
+        self._netting = netting
 
     def read(self, row: Basket) -> Facts:
         """The facts about a basket; the exchange's books last, since they change fastest."""
@@ -149,8 +157,15 @@ class FactReader:
         return () if record is None else (record,)
 
     def _held(self) -> Held:
-        books = replay(self._ledger.all())
-        return Held(daily_loss(books, self._clock.now_ms()), locked_cost(books))
+        books = replay(self._journal.entries())
+        return Held(daily_loss(books, self._clock.now_ms()), locked_cost(books), self._returned())
+
+    def _returned(self) -> Cash:
+        """As the last comparison of the books found it, which every basket's end asks for: which events the account's
+        other contracts are of is known to the exchange alone, and a judgement must not wait for that."""
+        if self._netting is Netting.OFF:
+            return Cash(0)
+        return cash_from_wire(str((self._status.get(ACCOUNT) or {}).get(RETURNED, "0")))
 
     def _traded(self) -> int:
         counters = self._status.counters(EXECUTION)

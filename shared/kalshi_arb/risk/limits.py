@@ -35,9 +35,10 @@ class Kind(Enum):
     SECONDS = f"a whole number of seconds from 1 to {_MOST_SECONDS}"
     DAYS = f"a whole number of days from 0 to {_MOST_DAYS}"
     NUMBER = f"a whole number from 0 to {_MOST_EVENTS}"
+    SWITCH = "true or false"
 
 
-def _of(kind: Kind, default: int) -> Any:
+def _of(kind: Kind, default: int | bool) -> Any:
     return field(default=default, metadata={"kind": kind})
 
 
@@ -59,7 +60,7 @@ class Limits:
     * of time: every market must trade for ``min_time_to_close_s`` seconds more; the default is longer than a basket
       can take when every answer is lost
     * of what is held: ``cost_of_capital`` a year is what waiting for a payment costs; selling early is proposed where
-      it beats that by ``min_profit``
+      it beats that by ``min_profit``, and with ``auto_release`` (off unless it is set) it is done
     * the first ``ramp_baskets`` that trade real money take at most ``ramp_contracts`` of each leg
 
     What starts with ``breaker_max_`` may happen within ``breaker_window_s`` seconds without tripping the breaker.
@@ -87,6 +88,7 @@ class Limits:
     max_long_locked: Cash = _of(Kind.DOLLARS, 500 * MILLION)
     long_lock_days: int = _of(Kind.DAYS, 90)
     cost_of_capital: int = _of(Kind.SHARE, 50_000)
+    auto_release: bool = _of(Kind.SWITCH, default=False)
     ramp_baskets: int = _of(Kind.NUMBER, 20)
     ramp_contracts: Count = _of(Kind.CONTRACTS, 10 * 100)
     breaker_window_s: int = _of(Kind.SECONDS, 900)
@@ -143,6 +145,12 @@ def _whole(value: object) -> int:
     return value
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise AmountError("neither true nor false")
+    return value
+
+
 def _within(value: int, least: int, most: int) -> int:
     if not least <= value <= most:
         raise AmountError(f"not from {least} to {most}")
@@ -157,6 +165,7 @@ _READERS: dict[Kind, Callable[[object], int]] = {
     Kind.SECONDS: _number(1, _MOST_SECONDS),
     Kind.DAYS: _number(0, _MOST_DAYS),
     Kind.NUMBER: _number(0, _MOST_EVENTS),
+    Kind.SWITCH: _switch,
 }
 
 

@@ -126,14 +126,35 @@ def needs(
     found[keys.ALL_OUTLAY] = _limited(
         of_all, limits.max_open_outlay, Refusal.MAX_OPEN_OUTLAY, Unit.DOLLARS, "outlay of baskets that trade"
     )  # fmt: skip
-    found[keys.ALL_OPEN] = _limited(
-        1, limits.max_open_baskets, Refusal.MAX_OPEN_BASKETS, Unit.PLAIN, "baskets that trade"
-    )  # fmt: skip
-    found[keys.ALL_TOKENS] = Need(
-        write_tokens(row.waves, policy), tokens, Refusal.WRITE_TOKENS, Unit.PLAIN,
-        "write tokens to complete and to unwind", "the account's rate limit",
-    )  # fmt: skip
-    return found
+    return found | _trading(row, limits, policy, tokens)
+
+
+def release_needs(
+    row: Basket,
+    cash: Mapping[int, Cash],
+    *,
+    limits: Limits,
+    balance: Mapping[int, Cash],
+    policy: ExecutionPolicy,
+    tokens: int,
+) -> dict[str, Need]:
+    """By reservation key what the early sale of a basket needs. Buying the other outcome takes its price and its fee
+    before a dollar a pair comes back, and what only fills in part may have to be unwound as when it was bought.
+
+    :param cash: the most that the sale's orders take, by shard
+    :param balance: cash by shard
+    :param tokens: write tokens that may be held at the same time
+    """
+    wanted = dict(cash)
+    for shard, amount in () if row.bound is None else row.bound.unwind_cash:
+        wanted[shard] = Cash(wanted.get(shard, 0) + amount)
+    found = {
+        f"{keys.CASH_KEY}{shard}": Need(
+            amount, balance.get(shard, Cash(0)), Refusal.BALANCE, Unit.DOLLARS, f"cash on shard {shard}", "its cash"
+        )
+        for shard, amount in sorted(wanted.items())
+    }
+    return found | _trading(row, limits, policy, tokens)
 
 
 def lacking(wanted: Mapping[str, Need], used: Mapping[str, int]) -> list[Finding]:
@@ -192,6 +213,19 @@ def _sum(costs: Iterable[Cash], chosen: Iterable[bool]) -> Cash:
 def _returns_ms(market: Market) -> int:
     """When the cash in a market is expected back; where the listing does not say, not before it closes."""
     return market.close_ms if market.paid_by_ms is None else market.paid_by_ms
+
+
+def _trading(row: Basket, limits: Limits, policy: ExecutionPolicy, tokens: int) -> dict[str, Need]:
+    """What a basket needs because it trades, whichever way."""
+    return {
+        keys.ALL_OPEN: _limited(
+            1, limits.max_open_baskets, Refusal.MAX_OPEN_BASKETS, Unit.PLAIN, "baskets that trade"
+        ),
+        keys.ALL_TOKENS: Need(
+            write_tokens(row.waves, policy), tokens, Refusal.WRITE_TOKENS, Unit.PLAIN,
+            "write tokens to complete and to unwind", "the account's rate limit",
+        ),
+    }  # fmt: skip
 
 
 def _cash(row: Basket, purse: Purse) -> dict[str, Need]:
