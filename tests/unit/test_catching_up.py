@@ -141,6 +141,12 @@ def test_a_reserved_basket_waits_for_an_exchange_that_cannot_be_read(monkeypatch
     with pytest.raises(RetryableError):
         later.risk.run(basket_id, 2)
     assert later.row(basket_id).state is BasketState.RESERVED
+    # Its orders could not be sent, and whether it has others cannot be read: it waits for that, and is handed on.
+    waiting = later.assessor.run(basket_id, 2, 0)
+    assert waiting.action is Action.WAIT
+    later.clock.advance(120_000)
+    assert later.assessor.run(basket_id, 2, 0).action is Action.HANDOVER
+    assert later.row(basket_id).state is BasketState.RESERVED
 
 
 def test_numbers_that_the_exchange_does_not_list_did_not_trade() -> None:

@@ -228,7 +228,7 @@ class Assessor:
         unsettled = [order for order in row.orders if order.state in OPEN_ORDER_STATES or is_unbooked(order)]
         sent = [order.sent_ms for order in (unsettled or row.orders) if order.sent_ms is not None]
         begun = row.created_ms if row.release is None else row.release.started_ms
-        elapsed = now - max(*sent, begun)
+        elapsed = now - max([*sent, begun])
         if elapsed <= self._policy.stuck_after_ms:
             seconds = min(self._policy.longest_wait_s, 1 + elapsed // 5_000)
             return Assessment(Action.WAIT, row.state, row.turns, wait_seconds=seconds)

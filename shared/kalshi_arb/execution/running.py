@@ -5,8 +5,8 @@ from kalshi_arb.domain.carried import Carried, decoded, encoded, from_journal
 from kalshi_arb.domain.portfolio import LedgerEntry
 from kalshi_arb.ports import LedgerStore
 
-_MOST_MOVED = 16
-"""Chains whose news every reader would have to fetch again."""
+_MOST_MOVED = 4
+"""Chains whose news every reader would have to fetch again, each with a query: a basket and its markets."""
 _LONGEST_MS = 5 * 60_000
 
 
