@@ -70,7 +70,7 @@ test:  ## environment, lint, types, all tests with coverage
 	@$(MAKE) --no-print-directory check
 	@echo "tests ..."
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest --numprocesses 2 --cov --cov-report=term:skip-covered --quiet $(ARGS)
+	@$(BIN)/pytest --numprocesses 3 --cov --cov-report=term:skip-covered --quiet $(ARGS)
 	@for room in domain detection execution risk; do \
 	  $(BIN)/coverage report --include="shared/kalshi_arb/$$room/*" --format=total | \
 	    awk -v room=$$room '{ print "branch coverage of " room ": " $$1 " %"; exit ($$1 < 90) }' || exit 1; done
