@@ -17,6 +17,7 @@ from kalshi_arb.domain.portfolio import (
     cash_entry,
     decision_entry,
     fill_entry,
+    position_entries,
     settlement_entry,
     void_entry,
 )
@@ -84,6 +85,13 @@ def test_what_is_over_for_three_days_is_one_sum_of_cash() -> None:
         ([fill("b1", "A"), fill("b1", "A", Outcome.NO)], "nobody decided its end"),
         ([*LOCK, *SETTLED, fill("b2", "A", ms=NOW - 1)], "another basket of the market is not over"),
         ([fill("", "A")], "it is held, whoever bought it"),
+        (
+            [
+                *position_entries("A", Count(0), Count(5), 0, NOW, ""),
+                *position_entries("A", Count(5), Count(0), 0, NOW + 1, ""),
+            ],
+            "no trade says on which shard its pairs freed their dollars",
+        ),
     ],
 )
 def test_what_is_not_over_stands_entry_by_entry_however_old(entries: list[LedgerEntry], why: str) -> None:
