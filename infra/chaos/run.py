@@ -139,7 +139,7 @@ class Run:
             if not self._problems:
                 self._scheduler.start("settlement", self._settle)
                 self._scheduler.run()
-                self._problems += problems_after_settlement(self._stage)
+                self._problems += problems_after_settlement(self._stage, cash_was_moved=self._cash_was_moved())
                 worst = [(int(row.settled_profit or 0), int(row.exposure_bound)) for row in self._stage.rows()]
         return Result(
             self._schedule, tuple(self._problems), tuple((row.ending or row.state).value for row in rows),
@@ -152,10 +152,13 @@ class Run:
 
     def _short_of_cash(self, rows: list[Basket]) -> list[str]:
         """What was reserved must be there when it is needed, unless the exchange moved it away."""
-        if CashMissing.__struct_config__.tag in self._armed:
+        if self._cash_was_moved():
             return []
         orders = [order for row in rows for order in row.orders if order.rejection == "insufficient_balance"]
         return [f"cash was reserved for order {order.request.client_order_id} and is not there" for order in orders]
+
+    def _cash_was_moved(self) -> bool:
+        return CashMissing.__struct_config__.tag in self._armed
 
     # What goes on
 
