@@ -21,6 +21,7 @@ from kalshi_arb.domain.journal import (
     in_order,
     record_of,
     seal_of,
+    start_of,
     unsealed,
 )
 from kalshi_arb.domain.market import Outcome
@@ -75,7 +76,7 @@ class Carried:
             head = heads.get(record.chain)
             if head is None and (record.number > 0 or record.written_ms < self.since_ms):
                 return None
-            before = head or Head(record.chain, -1, seal_of(record.chain), 0)
+            before = head or start_of(record.chain)
             if (record.number, record.previous) != (before.number + 1, before.seal):
                 raise JournalError(
                     f"journal record {record.number} of {record.chain} does not follow from what was read before it: "
